@@ -1,0 +1,96 @@
+"""The agent's only door to the file system.
+
+Everything that the agent makes durable goes through one `FileSystem` object, so that a test can return ENOSPC, tear
+a write, drop what was not synced or fail an fsync, without patching the interpreter. Each method is one system call,
+or its stand-in where a platform lacks it, and raises `OSError` as that call does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class FileSystem:
+    """The real file system; tests subclass it."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o644) -> int:
+        return os.open(path, flags | _FLAGS, mode)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        return os.pwrite(fd, data, offset)
+
+    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        return os.pwritev(fd, buffers, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        # macOS has no fdatasync
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def lstat(self, path: Path) -> os.stat_result:
+        return os.lstat(path)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def rmdir(self, path: Path) -> None:
+        os.rmdir(path)
+
+    def utime(self, path: Path, times_ns: tuple[int, int]) -> None:
+        os.utime(path, ns=times_ns, follow_symlinks=False)
+
+    def listdir(self, path: Path) -> list[str]:
+        return os.listdir(path)
+
+    def make_directories(self, path: Path, below: Path, mode: int = 0o755) -> list[Path]:
+        """Create the missing directories of `path` that lie below `below`; return those that were made.
+
+        Raises:
+            OSError: one of them is a link (ELOOP) or cannot be made.
+
+        """
+        made = []
+        for part in reversed([path, *path.parents]):
+            if part == below or below not in part.parents:
+                continue
+            try:
+                os.mkdir(part, mode)
+                made.append(part)
+            except FileExistsError:
+                if stat.S_ISLNK(os.lstat(part).st_mode):
+                    raise OSError(40, "is a symbolic link, which is not followed", str(part)) from None
+        return made
+
+    def free_bytes(self, path: Path) -> tuple[int, int]:
+        """Return (available to us, size) of the file system that holds `path`, in bytes."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

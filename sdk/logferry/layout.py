@@ -1,0 +1,226 @@
+"""Names of the directories and files that the parts of logferry share, and what may be such a name.
+
+Two roots (see docs/configuration.md)::
+
+    NODE/                        local to the node, private: mode 0700, owner checked, never a link
+      agent.sock                 the agent's ROUTER socket
+      agent.lock                 record lock of the running agent; holds its pid
+      home                       the home that the agent serves, one line of UTF-8
+      spool/<producer>/          one directory per producer; `.new-*` is not there yet (see spool.py)
+      journal/                   the agent's segments; journal/bad/ holds what could not be read
+      state.db                   checkpoints
+    HOME/                        local or shared
+      logs/<experiment_id>/<run_id>/<host>.jsonl      running log; rotated `<host>.<UTC>-<n>.jsonl[.zst|.gz]`
+      logs/<experiment_id>/<run_id>/<host>.log        text rendering, when asked for
+      results/<experiment_id>/<run_id>.json           result; parts `<run_id>.part-<producer>.json`
+      store/results.db           the default results store
+      agents/<host>              touched every minute by the host's agent
+
+Names that begin with a dot are temporary everywhere and are never read by another part.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_COMPONENT_BYTES = 128
+# Unix socket addresses hold 108 bytes with the closing NUL (unix(7)).
+MAX_IPC_PATH_BYTES = 107
+# Mapped files, record locks and SQLite are not to be trusted there: see docs/architecture.md.
+NETWORK_FILESYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph glusterfs afs pvfs2 orangefs panfs wekafs ocfs2 gfs2 9p "
+    "davfs ncpfs virtiofs".split()
+)
+# Copy-on-write: blocks allocated ahead are not the blocks that a later write goes to, so a mapping can still SIGBUS.
+UNALLOCATABLE_FILESYSTEMS = frozenset({"zfs", "btrfs", "bcachefs"})
+MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs"})
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class LayoutError(OSError):
+    """A root directory cannot be used; the message names it and says what to set instead."""
+
+
+def is_control(char: str) -> bool:
+    """Say whether `char` can act on a terminal, break a line or turn the reading direction."""
+    return char in _BIDI_CONTROLS or unicodedata.category(char) in {"Cc", "Zl", "Zp", "Cs"}
+
+
+def safe_component(value: str, what: str) -> str:
+    """Return `value` if it is one safe path component.
+
+    Args:
+        value: an experiment or run id as somebody gave it.
+        what: the word for it in the error, e.g. `"experiment id"`.
+
+    Raises:
+        ValueError: quotes the value in ASCII and says what is allowed.
+
+    """
+    reason = _unsafe(value)
+    if reason:
+        shown = ascii(value if len(str(value)) <= 160 else str(value)[:160] + "…")
+        raise ValueError(
+            f"{what} {shown} {reason}; allowed is a single file name of 1 to {MAX_COMPONENT_BYTES} bytes in UTF-8 "
+            "that does not begin with a dot, without '/', '.part-', control characters and outer blanks"
+        )
+    return value
+
+
+def _unsafe(value: str) -> str:
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}, not a string"
+    if not value:
+        return "is empty"
+    if value.startswith("."):
+        return "begins with a dot"
+    if "/" in value or ".part-" in value:
+        return "contains '/'" if "/" in value else "contains '.part-', which marks part files"
+    if any(is_control(char) for char in value):
+        return "contains a control character"
+    if value.strip() != value:
+        return "begins or ends with a blank"
+    if len(value.encode()) > MAX_COMPONENT_BYTES:
+        return f"is longer than {MAX_COMPONENT_BYTES} bytes"
+    return ""
+
+
+def host_name() -> str:
+    """Return this machine's name as it is used in file names."""
+    name = os.uname().nodename
+    return name if name and not _unsafe(name) else "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDir:
+    """The node directory and the names in it."""
+
+    path: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.path / "agent.sock"
+
+    @property
+    def address(self) -> str:
+        """The agent's default ZeroMQ address.
+
+        Raises:
+            LayoutError: the path does not fit into a Unix socket address.
+
+        """
+        if len(os.fsencode(self.socket)) > MAX_IPC_PATH_BYTES:
+            raise LayoutError(
+                f"{self.socket} is longer than the {MAX_IPC_PATH_BYTES} bytes that a socket's path may have; "
+                "set LOGFERRY_NODE_DIR to a shorter directory"
+            )
+        return f"ipc://{self.socket}"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "agent.lock"
+
+    @property
+    def home_note(self) -> Path:
+        return self.path / "home"
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The home directory and the names in it."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store" / "results.db"
+
+    @property
+    def agents(self) -> Path:
+        return self.path / "agents"
+
+    def run_logs(self, experiment_id: str, run_id: str) -> Path:
+        return self.logs / experiment_id / run_id
+
+    def result(self, experiment_id: str, run_id: str) -> Path:
+        return self.results / experiment_id / f"{run_id}.json"
+
+    def result_part(self, experiment_id: str, run_id: str, producer: str) -> Path:
+        return self.results / experiment_id / f"{run_id}.part-{producer}.json"
+
+
+def filesystem_type(path: Path) -> str:
+    """Return the type of the file system that holds `path` (which need not exist), or "" where that is unknown."""
+    target = os.path.realpath(path)
+    best, kind = "", ""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = before.split(" ")[4].encode().decode("unicode_escape")
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, after.split(" ", 1)[0]
+    return kind
+
+
+def is_network(kind: str) -> bool:
+    """Say whether `kind` is a file system whose files other machines may change; FUSE counts as one."""
+    return kind in NETWORK_FILESYSTEMS or kind == "fuse" or kind.startswith("fuse.")
+
+
+def prepare_node_dir(path: Path) -> NodeDir:
+    """Create the node directory where it is missing and check that it is private and local.
+
+    Raises:
+        LayoutError: it is a link, somebody else's, open to others and not ours to close, or on a network file system.
+
+    """
+    way_out = "set LOGFERRY_NODE_DIR to a directory of yours on a local disk"
+    kind = filesystem_type(path)
+    if is_network(kind):
+        raise LayoutError(f"node directory {path} is on a network file system ({kind}); {way_out}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise LayoutError(f"node directory {path} cannot be made: {error.strerror}; {way_out}") from error
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        raise LayoutError(f"node directory {path} is {_kind_of(found.st_mode)}, not a directory; {way_out}")
+    if found.st_uid != os.geteuid():
+        raise LayoutError(f"node directory {path} belongs to user {found.st_uid}, not to you; {way_out}")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return NodeDir(path)
+
+
+def _kind_of(mode: int) -> str:
+    return "a link" if stat.S_ISLNK(mode) else "a file"

@@ -1,0 +1,193 @@
+"""Frames between producers, the agent and the command line: one ZeroMQ multipart message each.
+
+Layout (version 1)::
+
+    message = [kind, header, payload]        kind: ASCII; header: one msgpack array whose first element is the
+                                             version; payload: bytes, empty unless stated
+
+    producer → agent (DEALER → ROUTER)
+      hello  [1, producer, acked_through, about]      about: map, what is constant for the producer (see `About`)
+      batch  [1, producer, first, count, crc32]       payload: `count` spool records as they lie (see spool.py);
+                                                      crc32 is over the payload; events are numbered from 1
+      flush  [1, producer]                            asks for a checkpoint of the run's files now
+    agent → producer
+      welcome [1, producer, expected, level, window, written]   answer to hello: the next number that is taken
+                                                      (all before it is durable), level in force or nil, how many
+                                                      bytes may be on their way unacked, number written through
+      ack    [1, producer, durable, written]          cumulative event numbers
+      nack   [1, producer, expected, reason]          go back to `expected`; reason "expected" | "full" | "malformed"
+      who    [1, producer]                            a batch came from an unknown producer: say hello
+      level  [1, producer, level]                     new least level; nil: the producer's own
+    command line ↔ agent
+      ask    [1, verb, arguments]                     verb: str, arguments: map
+      answer [1, arguments]                           arguments: map
+
+Invariants: a payload is at most `MAX_PAYLOAD_BYTES`, except to hold one whole event; `count` is between 1 and
+`MAX_COUNT` and never more than payload bytes / 16, the least size of a record. Input is untrusted: whatever does
+not fit is returned as `Bad` with one of the reasons below, never raised.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgpack
+
+VERSION = 1
+MAX_COUNT = 65_536
+MAX_PAYLOAD_BYTES = 1 << 20
+# One event of 1 MiB, its record header, and the rest of a window around it.
+MAX_FRAME_BYTES = 2 * MAX_PAYLOAD_BYTES
+MAX_HEADER_BYTES = 64 << 10
+MIN_RECORD_BYTES = 16
+WINDOW_BYTES = 1 << 20
+ALL_WINDOWS_BYTES = 32 << 20
+MAX_PRODUCER_ID_BYTES = 32
+
+BAD_REASONS = ("parts", "kind", "version", "header", "size", "count", "checksum")
+
+
+class Hello(NamedTuple):
+    """A producer binds itself to its connection."""
+
+    producer: str
+    acked_through: int
+    about: dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """Consecutive events `first … first + count - 1`; `payload` is verified against `crc32` by `decode`."""
+
+    producer: str
+    first: int
+    count: int
+    crc32: int
+    payload: bytes
+
+
+class Flush(NamedTuple):
+    producer: str
+
+
+class Welcome(NamedTuple):
+    producer: str
+    expected: int
+    level: int | None
+    window: int
+    written: int
+
+
+class Ack(NamedTuple):
+    producer: str
+    durable: int
+    written: int
+
+
+class Nack(NamedTuple):
+    producer: str
+    expected: int
+    reason: str
+
+
+class Who(NamedTuple):
+    producer: str
+
+
+class Level(NamedTuple):
+    producer: str
+    level: int | None
+
+
+class Ask(NamedTuple):
+    verb: str
+    arguments: dict[str, Any]
+
+
+class Answer(NamedTuple):
+    arguments: dict[str, Any]
+
+
+class Bad(NamedTuple):
+    """A message that does not follow the format: `reason` is one of `BAD_REASONS`."""
+
+    reason: str
+    detail: str
+
+
+Frame: TypeAlias = Hello | Batch | Flush | Welcome | Ack | Nack | Who | Level | Ask | Answer
+
+_FORMS: dict[bytes, tuple[type[Any], tuple[Any, ...]]] = {
+    b"hello": (Hello, (str, int, dict)),
+    b"batch": (Batch, (str, int, int, int)),
+    b"flush": (Flush, (str,)),
+    b"welcome": (Welcome, (str, int, (int, type(None)), int, int)),
+    b"ack": (Ack, (str, int, int)),
+    b"nack": (Nack, (str, int, str)),
+    b"who": (Who, (str,)),
+    b"level": (Level, (str, (int, type(None)))),
+    b"ask": (Ask, (str, dict)),
+    b"answer": (Answer, (dict,)),
+}
+_KINDS = {form: kind for kind, (form, _) in _FORMS.items()}
+
+
+def window(producers: int) -> int:
+    """Return how many bytes each of `producers` may have on their way unacked."""
+    return min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(1, producers))
+
+
+def encode(frame: Frame) -> list[bytes]:
+    """Return the parts of the message that carries `frame`."""
+    if isinstance(frame, Batch):
+        return [b"batch", msgpack.packb([VERSION, *frame[:4]]), frame.payload]
+    return [_KINDS[type(frame)], msgpack.packb([VERSION, *frame]), b""]
+
+
+def decode(parts: Sequence[bytes]) -> Frame | Bad:
+    """Return the frame that the parts of one message carry, or why they carry none.
+
+    Parts before the last three (a ROUTER's identity) are the caller's to take off.
+    """
+    if len(parts) != 3:
+        return Bad("parts", f"{len(parts)} parts instead of 3")
+    kind, header, payload = parts
+    known = _FORMS.get(kind)
+    if known is None:
+        return Bad("kind", f"unknown kind {kind[:16]!r}")
+    if len(header) > MAX_HEADER_BYTES or len(payload) > MAX_FRAME_BYTES:
+        return Bad("size", f"header of {len(header)} bytes, payload of {len(payload)}")
+    try:
+        fields = msgpack.unpackb(header, strict_map_key=True)
+    except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
+        return Bad("header", f"not msgpack: {type(error).__name__}")
+    form, types = known
+    if not isinstance(fields, list) or not fields or fields[0] != VERSION or isinstance(fields[0], bool):
+        return Bad("version", f"version {str(fields[:1])[:40] if isinstance(fields, list) else '?'}; known: {VERSION}")
+    fault = _fault(fields[1:], types)
+    if fault:
+        return Bad("header", f"{kind.decode()}: {fault}")
+    return _batch(fields, payload) if form is Batch else form(*fields[1:])  # type: ignore[no-any-return]
+
+
+def _fault(values: list[Any], types: tuple[Any, ...]) -> str:
+    if len(values) != len(types):
+        return f"{len(values)} fields instead of {len(types)}"
+    for position, (value, kind) in enumerate(zip(values, types, strict=True)):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"field {position} is a {type(value).__name__}"
+        if isinstance(value, int) and not 0 <= value < 1 << 63:
+            return f"field {position} is out of range"
+    if types[0] is str and len(values[0].encode(errors="replace")) > MAX_PRODUCER_ID_BYTES:
+        return "name is too long"
+    return ""
+
+
+def _batch(fields: list[Any], payload: bytes) -> Batch | Bad:
+    _, producer, first, count, crc32 = fields
+    if not 0 < count <= MAX_COUNT or count * MIN_RECORD_BYTES > len(payload) or first < 1:
+        return Bad("count", f"{count} events from {first} in {len(payload)} bytes")
+    if zlib.crc32(payload) != crc32:
+        return Bad("checksum", f"events {first} to {first + count - 1} of {producer!r}")
+    return Batch(producer, first, count, crc32, payload)
