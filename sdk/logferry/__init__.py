@@ -1,0 +1,1 @@
+"""logferry: durable, low-overhead logging from many parallel jobs."""

@@ -58,11 +58,11 @@ class Hello(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Consecutive events `first … first + count - 1`; `payload` is verified against `crc32` by `decode`."""
+    """Consecutive events `first … first + events - 1`; `payload` is verified against `crc32` by `decode`."""
 
     producer: str
     first: int
-    count: int
+    events: int
     crc32: int
     payload: bytes
 
@@ -168,7 +168,7 @@ def decode(parts: Sequence[bytes]) -> Frame | Bad:
     fault = _fault(fields[1:], types)
     if fault:
         return Bad("header", f"{kind.decode()}: {fault}")
-    return _batch(fields, payload) if form is Batch else form(*fields[1:])  # type: ignore[no-any-return]
+    return _batch(fields, payload) if form is Batch else form(*fields[1:])
 
 
 def _fault(values: list[Any], types: tuple[Any, ...]) -> str:

@@ -1,0 +1,121 @@
+"""The `logferry` command: finds the verb's function and runs it.
+
+A verb is an entry point in the group `logferry.verbs`: a function that takes the arguments after the verb and returns
+the exit code (0 fine, 1 says no, 2 usage). This module knows of every verb only its summary and its extra, so that
+`logferry --help` imports nothing else and a base installation can say what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points, version
+from typing import NoReturn
+
+from logferry.layout import LayoutError, is_control
+from logferry.settings import Settings, SettingsError, load
+
+FINE, NO, USAGE = 0, 1, 2
+
+# verb: (extra that brings what it needs, summary)
+VERBS: dict[str, tuple[str, str]] = {
+    "up": ("all", "agent and collector in the foreground; with '-- CMD…' for as long as the command runs"),
+    "demo": ("demo", "train 30 small models in parallel, lose some, and show what is left of them"),
+    "agent": ("agent", "the node's agent, as a service"),
+    "collector": ("collector", "the results collector, as a service or --once"),
+    "exec": ("", "run a command that knows nothing of logferry; its output becomes events"),
+    "status": ("agent", "is it up; what is connected, queued, durable, written, shed, held"),
+    "runs": ("collector", "list runs and how they ended"),
+    "logs": ("agent", "read running logs"),
+    "level": ("agent", "change the level of running jobs, at once"),
+    "verify": ("agent", "is every event there once and in order, or what is missing and why"),
+    "results": ("collector", "the results table: filter, sort, group"),
+    "compare": ("collector", "differences between runs, side by side"),
+    "show": ("collector", "one run whole, with its errors"),
+    "ingest": ("collector", "take in result files once"),
+    "rejects": ("collector", "result files that were refused, and why"),
+    "sql": ("collector", "a read-only SQL query over the store"),
+    "prune": ("agent", "apply the retention policy now"),
+    "doctor": ("agent", "what is wrong with this installation"),
+}
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be: printed on stderr without a traceback, exit code 2."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return FINE if given else USAGE
+    if given[0] == "--version":
+        print(f"logferry {version('logferry')}")
+        return FINE
+    try:
+        return _run(given[0])(given[1:])
+    except (UsageError, SettingsError, LayoutError) as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # `logferry logs | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(verb: str) -> Callable[[list[str]], int]:
+    if verb not in VERBS:
+        raise UsageError(f"unknown verb {verb!a}; 'logferry --help' lists them")
+    extra = VERBS[verb][0]
+    try:
+        (found,) = entry_points(group="logferry.verbs", name=verb)
+        return found.load()  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("logferry"):
+            raise
+        raise UsageError(
+            f"'logferry {verb}' needs the package {error.name}; install it with: pip install 'logferry[{extra}]'"
+        ) from error
+
+
+def _complain(message: str) -> int:
+    print(f"logferry: {printable(message)}", file=sys.stderr)
+    return USAGE
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(
+        ["usage: logferry VERB …", "", "Durable logging from many parallel jobs, and one store of their results.", ""]
+        + [*lines, "", "'logferry VERB --help' says more; LOGFERRY_NODE_DIR and LOGFERRY_HOME say where things are."]
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of one verb; every verb takes the two roots and the configuration file."""
+
+    def __init__(self, verb: str, description: str = "", epilog: str | None = None) -> None:
+        super().__init__(prog=f"logferry {verb}", description=description or VERBS[verb][1], epilog=epilog)
+        roots = self.add_argument_group("where")
+        roots.add_argument("--node-dir", metavar="DIR", help="in place of LOGFERRY_NODE_DIR")
+        roots.add_argument("--home", metavar="DIR", help="in place of LOGFERRY_HOME")
+        roots.add_argument("--config", metavar="FILE", help="in place of LOGFERRY_CONFIG")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog.removeprefix('logferry ')}: {message}; '{self.prog} --help' says more")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings in force for a verb's parsed arguments."""
+    return load(node_dir=options.node_dir, home=options.home, config=options.config)
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything that could act on a terminal as its escape; line feeds and tabs too."""
+    if text.isprintable():
+        return text
+    return "".join(char.encode("unicode_escape").decode() if is_control(char) else char for char in text)

@@ -1,0 +1,38 @@
+"""Fixtures that every test may use: short roots of its own, and nothing of the user's environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("LOGFERRY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A new directory with a path short enough for a Unix socket below it."""
+    path = Path(tempfile.mkdtemp(prefix="lf-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def node_dir(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOGFERRY_NODE_DIR", str(root / "node"))
+    return root / "node"
+
+
+@pytest.fixture
+def home(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOGFERRY_HOME", str(root / "home"))
+    return root / "home"
