@@ -1,0 +1,331 @@
+"""The producer's side of its spool: append, roll, shed; and, for the shipper thread, read, go back and trim.
+
+A log call appends with `hot.write`, the mapping's own method. Everything else is off the fast path: a record that does
+not fit leads to `append`, a level below `hot.threshold` to `admit`. `hot.threshold` is one integer that stands for
+three things: the run's level, the level below which events are shed because the spool fills up, and (`ASLEEP`) that
+the shipper thread sleeps and the next call has to wake it.
+
+Promises: an event whose call returned is in a segment or counted as shed; numbers are positions; a segment goes only
+when all its events are durable at the agent; a gap record precedes the first event after a shedding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import time_ns
+from typing import Any
+from zlib import crc32
+
+from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
+from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
+from logferry.segment import (
+    HEADER,
+    MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES,
+    MappedSegment,
+    Segment,
+    WrittenSegment,
+    record_head,
+    skip,
+    walk,
+)
+from logferry.spool import HeadPage
+
+# Above every level: each call goes through `admit`.
+ASLEEP = FULL = 1 << 30
+# From which fill on which levels are shed (share of the spool's size, least level that is still taken).
+_FILL_MARKS = ((0.9, ERROR), (0.8, WARNING), (0.6, INFO))
+# A job's log must not be what fills the disk up.
+_KEEP_FREE = 0.1
+
+
+class Hot:
+    """What a log call reads. One object per run and process; its fields change, it never does."""
+
+    __slots__ = ("admit", "append", "busy", "level", "pack", "threshold", "write")
+
+    threshold: int
+    level: int
+    busy: bool  # a value's own code runs inside of `pack`: whoever comes meanwhile packs by himself
+    pack: Callable[[Any], bytes]
+    write: Callable[[bytes], Any]
+    admit: Callable[[int], bool]
+    append: Callable[[int, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Consecutive records that the agent lacks: events `first … first + count - 1` at `start … stop` of a segment."""
+
+    segment: Segment
+    first: int
+    count: int
+    start: int
+    stop: int
+
+
+class Buffer:
+    """One producer's events between its log calls and the agent.
+
+    Args:
+        directory: the spool's directory, or None to keep events in memory only.
+        capacity: bytes that all segments together may have.
+        hot: the object that the log calls read; `level` is set, the rest is set here.
+
+    Raises:
+        OSError: the first segment cannot be allocated.
+
+    """
+
+    def __init__(self, directory: Path | None, capacity: int, hot: Hot) -> None:
+        self._directory, self._capacity, self._hot = directory, capacity, hot
+        self._largest = min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, capacity // 8))
+        self._written = directory is not None and filesystem_type(directory) in UNALLOCATABLE_FILESYSTEMS
+        self._names = itertools.count(1)
+        self.head = HeadPage(directory)
+        # Reentrant: a signal handler or a destructor may log while this thread is in here.
+        self._lock = threading.RLock()
+        self._rolling = False
+        self._late: list[tuple[int, bytes]] = []
+        self._mark = 0
+        self._reported: dict[int, int] = {}
+        self._closed = False
+        self.asleep = False
+        self.wake: Callable[[], None] = lambda: None
+        self._spare: Segment | None = None
+        self._populated = 0
+        active = self._allocate(MIN_SEGMENT_BYTES)
+        if active is None:
+            raise OSError(28, "no room for a spool", str(directory))
+        self._segments: deque[Segment] = deque([active])
+        self._reading, self._offset, self.next_number = active, HEADER.size, 1
+        self._sent: deque[Unsent] = deque()
+        hot.write, hot.append, hot.admit = active.write, self.append, self.admit
+        self._set_threshold()
+
+    # --- on the caller's thread ---
+
+    def admit(self, level: int) -> bool:
+        """Decide about a call at or above the run's level whose level is below `threshold`."""
+        if self._closed:
+            return False
+        if self.asleep:
+            self.asleep = False
+            self._set_threshold()
+            self.wake()
+        if level >= self._mark:
+            return True
+        with self._lock:
+            self.head.shed(level)
+        return False
+
+    def append(self, level: int, record: bytes) -> None:
+        """Append a record that did not fit into the active segment, or count it as shed."""
+        with self._lock:
+            if self._rolling:  # from a signal handler or destructor inside of `_roll` below
+                self._late.append((level, record))
+                return
+            while not self._closed:
+                try:
+                    self._hot.write(record)
+                except ValueError:
+                    if not self._roll(len(record)):
+                        self.head.shed(level)
+                        break
+                else:
+                    break
+            late, self._late = self._late, []
+        for late_level, late_record in late:
+            self.append(late_level, late_record)
+
+    def _roll(self, need: int) -> bool:
+        self._rolling = True
+        try:
+            new, self._spare = self._spare, None
+            if new is None or new.size < need + HEADER.size:
+                self.head.outrun += 1
+                new = self._allocate(max(self._segments[-1].size, need + HEADER.size)) or new
+            if new is None or new.size < need + HEADER.size:
+                self._spare = new
+                self._mark = FULL
+                self._set_threshold()
+                return False
+            # First the old one is closed for every thread, then the new one is shown: none can append behind.
+            self._segments[-1].retire()
+            self._segments.append(new)
+            self._hot.write = new.write
+            self._mark = max(self._mark, self._fill_mark())
+            self._set_threshold()
+            return True
+        finally:
+            self._rolling = False
+
+    def _allocate(self, size: int) -> Segment | None:
+        try:
+            if self._directory is None:
+                return MappedSegment(None, size) if self._used() + size <= self._capacity else None
+            found = os.statvfs(self._directory)
+            room = found.f_bavail * found.f_frsize - size > _KEEP_FREE * found.f_blocks * found.f_frsize
+            if not room or self._used() + size > self._capacity:
+                return None
+            path = self._directory / f"{next(self._names):08d}.seg"
+            return WrittenSegment(path, size) if self._written else MappedSegment(path, size)
+        except OSError:
+            return None
+
+    def _used(self) -> int:
+        held = getattr(self, "_segments", ())
+        return sum(segment.size for segment in held) + (self._spare.size if self._spare else 0)
+
+    def _fill_mark(self) -> int:
+        fill = sum(segment.size for segment in self._segments) / self._capacity
+        return next((level for share, level in _FILL_MARKS if fill >= share), 0)
+
+    def _set_threshold(self) -> None:
+        self._hot.threshold = ASLEEP if self.asleep or self._closed else max(self._hot.level, self._mark)
+
+    # --- on the shipper's thread ---
+
+    def set_level(self, level: int) -> None:
+        """Set the least level that the run takes."""
+        self._hot.level = level
+        self._set_threshold()
+
+    def sleep(self) -> bool:
+        """Let the next call wake the shipper; return False if something came meanwhile."""
+        self.asleep = True
+        self._set_threshold()
+        return not self.unread()
+
+    def prepare(self) -> bool:
+        """Prepare the spare segment, or some pages of it; return whether there is more to prepare."""
+        spare = self._spare
+        if spare is None and not self._closed and self._mark < FULL:
+            # Grow fast: at full speed 64 KiB last for less than a millisecond.
+            size = min(self._largest, self._segments[-1].size * 4)
+            with self._lock:
+                self._spare = spare = self._allocate(size)
+            self._populated = 0
+        if spare is None or self._populated >= spare.size:
+            return False
+        self._populated = spare.populate(self._populated)
+        return self._populated < spare.size
+
+    def unread(self) -> bool:
+        """Say whether there is something that `read` would return."""
+        return self._reading is not self._segments[-1] or self._reading.tell() > self._offset
+
+    def read(self, limit_bytes: int) -> Unsent | None:
+        """Return the next records, at most `limit_bytes` of them except to hold one record."""
+        while True:
+            # Asked before the bytes are looked at: a segment with a successor gets no more records.
+            last = self._reading is self._segments[-1]
+            stop, count = walk(self._reading.view(), self._offset, self._reading.tell(), limit_bytes)
+            if count:
+                found = Unsent(self._reading, self.next_number, count, self._offset, stop)
+                self._offset, self.next_number = stop, self.next_number + count
+                self._sent.append(found)
+                return found
+            if last:
+                return None
+            self._reading = self._segments[self._segments.index(self._reading) + 1]
+            self._reading.number(self.next_number)
+            self._offset = HEADER.size
+
+    def count(self) -> int:
+        """Return the number of the last event that was logged so far."""
+        number, offset, reading = self.next_number, self._offset, self._reading
+        for segment in list(self._segments)[self._segments.index(reading) :]:
+            start = offset if segment is reading else HEADER.size
+            found = 1
+            while found:
+                start, found = walk(segment.view(), start, segment.tell(), 1 << 62)
+                number += found
+        return number - 1
+
+    def acked(self, through: int) -> None:
+        """Trim what is durable at the agent."""
+        if through <= self.head.acked_through or through >= self.next_number:
+            return
+        self.head.acked_through = through
+        self.head.save()
+        while self._sent and self._sent[0].first + self._sent[0].count - 1 <= through:
+            self._sent.popleft()
+        keep = self._sent[0].segment if self._sent else self._reading
+        with self._lock:
+            while self._segments[0] is not keep:
+                self._segments.popleft().close()
+            self._relax()
+
+    def _relax(self) -> None:
+        """Take levels in again that were shed, the gap record first."""
+        mark = self._fill_mark()
+        if mark >= self._mark:
+            return
+        if self.report_gap():
+            self._mark = mark
+            self._set_threshold()
+
+    def report_gap(self) -> bool:
+        """Write a gap record for what was shed since the last one; return whether all is reported."""
+        with self._lock:
+            counts = self.head.shed_counts()
+            new = {level: counts[level] - self._reported.get(level, 0) for level in counts}
+            shed = {level_name(level): count for level, count in new.items() if count}
+            if not shed:
+                return True
+            packed = pack_event(time_ns(), SYSTEM, GAP, None, {"shed": shed, "cause": "full"})
+            record = frame(packed)
+            try:
+                self._hot.write(record)
+            except ValueError:
+                if not self._roll(len(record)):
+                    return False
+                self._hot.write(record)
+            self._reported = counts
+            return True
+
+    def rewind(self, expected: int) -> bool:
+        """Go back to the event `expected`; return False if it is not here (any more, or yet)."""
+        if expected == self.next_number:
+            return True
+        at = next((sent for sent in self._sent if sent.first <= expected < sent.first + sent.count), None)
+        if at is None:
+            return False
+        while self._sent and self._sent[-1] is not at:
+            self._sent.pop()
+        self._sent.pop()
+        self._reading, self.next_number = at.segment, expected
+        self._offset = skip(at.segment.view(), at.start, expected - at.first)
+        if expected > at.first:
+            self._sent.append(Unsent(at.segment, at.first, expected - at.first, at.start, self._offset))
+        return True
+
+    def unacked_bytes(self) -> int:
+        """Return how many bytes are on their way to the agent."""
+        return sum(sent.stop - sent.start for sent in self._sent)
+
+    def close(self) -> None:
+        """Take no more events. The files stay: the agent adopts them once the lock is free."""
+        with self._lock:
+            self._closed = True
+            self._set_threshold()
+            self._segments[-1].retire()
+        self.head.save()
+
+    def discard(self) -> None:
+        """Unlink what was never used, so that the agent finds events only."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+
+
+def frame(packed: bytes) -> bytes:
+    """Return the record that carries a packed event."""
+    return record_head(0xCE, len(packed), 0xCE, crc32(packed)) + packed

@@ -1,0 +1,213 @@
+"""One file of a spool: records in the order of their calls.
+
+Layout (version 1)::
+
+    segment = header record* zero*
+    header  = magic "LFSP" | version u32 | first u64 | 16 zero bytes         big endian, 32 bytes
+    record  = 0xce length:u32 0xce crc32:u32 event                           three msgpack objects in a row
+
+* `first` is the number of the first event (from 1), or 0 while nobody has counted so far: numbers are positions, and
+  the shipper thread fills it in when it gets there. `length` and `crc32` are those of `event`'s bytes.
+* A segment ends at the first zero length. A record is put down by one memory copy, so a process that dies inside of
+  it leaves at most one record whose checksum does not hold, followed by zeros.
+* The file is allocated in full before it is mapped: a full disk is an error here and never a SIGBUS in the job.
+  Segments are unlinked, never truncated. Size: `MIN_SEGMENT_BYTES` to `MAX_SEGMENT_BYTES`, larger only to hold one
+  large event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+from logferry.wire import MAX_COUNT
+
+MAGIC, VERSION = b"LFSP", 1
+HEADER = struct.Struct(">4sIQ16x")
+RECORD_HEAD = 10
+MIN_SEGMENT_BYTES = 64 << 10
+MAX_SEGMENT_BYTES = 4 << 20
+# madvise(2): fault pages in for writing; Linux 5.14. One call holds the GIL, hence the small step.
+_MADV_POPULATE_WRITE = 23
+_POPULATE_BYTES = 64 << 10
+
+record_head = struct.Struct(">BIBI").pack
+_length_at = struct.Struct(">I").unpack_from
+_crc_at = _length_at
+_first_at = struct.Struct(">Q")
+
+
+class Segment(Protocol):
+    """What the spool needs of a segment, however its bytes get to the file."""
+
+    path: Path | None
+    size: int
+
+    def write(self, record: bytes, /) -> Any:
+        """Append one record, whole or not at all; ValueError when it does not fit or nothing more is taken."""
+
+    def tell(self) -> int:
+        """Return the offset behind the last record, or the size once `retire` was called."""
+
+    def retire(self) -> None:
+        """Take no more records, not even from a thread that is about to write."""
+
+    def view(self) -> Any:
+        """Return the bytes as a buffer."""
+
+    def number(self, first: int) -> None:
+        """Note the number of the first event in the header."""
+
+    def populate(self, offset: int) -> int:
+        """Fault in the next pages from `offset` on; return the offset behind them."""
+
+    def close(self) -> None:
+        """Unmap, and unlink the file."""
+
+
+class MappedSegment:
+    """A segment in mapped memory: a file's, or anonymous (`path` None) where no spool can be allocated.
+
+    Raises:
+        OSError: the file cannot be made, or the disk has no room for it.
+
+    """
+
+    def __init__(self, path: Path | None, size: int) -> None:
+        self.path, self.size = path, size
+        self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
+        self._map.write(HEADER.pack(MAGIC, VERSION, 0))
+        # The bound method itself is what a log call uses: no Python frame in between.
+        self.write = self._map.write
+
+    def tell(self) -> int:
+        return self._map.tell()
+
+    def retire(self) -> None:
+        self._map.seek(0, os.SEEK_END)
+
+    def view(self) -> mmap.mmap:
+        return self._map
+
+    def number(self, first: int) -> None:
+        _first_at.pack_into(self._map, 8, first)
+
+    def populate(self, offset: int) -> int:
+        length = min(_POPULATE_BYTES, self.size - offset)
+        try:
+            self._map.madvise(_MADV_POPULATE_WRITE, offset, length)
+        except (OSError, ValueError, AttributeError):  # an older kernel, or no Linux: nobody else writes here yet
+            for page in range(max(offset, mmap.PAGESIZE), offset + length, mmap.PAGESIZE):
+                self._map[page] = 0
+        return offset + length
+
+    def close(self) -> None:
+        # A view that is still exported keeps the mapping until it goes; the file's name need not wait.
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        _unlink(self.path)
+
+
+class WrittenSegment:
+    """A segment written by write(2), for file systems on which allocating ahead promises nothing."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path: Path | None = path
+        self.size = size
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._lock = threading.RLock()
+        self._end = os.pwrite(self._fd, HEADER.pack(MAGIC, VERSION, 0), 0)
+        self._open = True
+
+    def write(self, record: bytes, /) -> None:
+        with self._lock:
+            if not self._open or self._end + len(record) > self.size:
+                raise ValueError("no room in this segment")
+            try:
+                written = os.pwrite(self._fd, record, self._end)
+            except OSError as error:
+                self._open = False
+                raise ValueError("the segment cannot be written") from error
+            if written < len(record):  # the torn record ends the segment for every reader
+                self._open = False
+                raise ValueError("the disk is full")
+            self._end += written
+
+    def tell(self) -> int:
+        return self._end
+
+    def retire(self) -> None:
+        with self._lock:
+            self._open = False
+
+    def view(self) -> bytes:
+        return os.pread(self._fd, self._end, 0)
+
+    def number(self, first: int) -> None:
+        os.pwrite(self._fd, _first_at.pack(first), 8)
+
+    def populate(self, offset: int) -> int:  # noqa: ARG002 - nothing is mapped
+        return self.size
+
+    def close(self) -> None:
+        os.close(self._fd)
+        _unlink(self.path)
+
+
+def _map_file(path: Path, size: int) -> mmap.mmap:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, size)
+        else:  # macOS: zeros that were written are allocated too
+            os.pwrite(fd, bytes(size), 0)
+        return mmap.mmap(fd, size)
+    except BaseException:
+        _unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _unlink(path: Path | None) -> None:
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def walk(data: Any, start: int, end: int, limit_bytes: int) -> tuple[int, int]:
+    """Return (offset behind the last, number) of the whole records from `start` on.
+
+    At least one record if there is one, then as many as fit into `limit_bytes`, at most `MAX_COUNT`. Checksums are
+    not looked at: the writer of these bytes is alive.
+    """
+    position, count = start, 0
+    stop = min(end, start + limit_bytes)
+    while count < MAX_COUNT and position + RECORD_HEAD < end:
+        (length,) = _length_at(data, position + 1)
+        after = position + RECORD_HEAD + length
+        if not length or after > end or (after > stop and count):
+            break
+        position, count = after, count + 1
+    return position, count
+
+
+def skip(data: Any, start: int, records: int) -> int:
+    """Return the offset behind `records` records from `start` on."""
+    position = start
+    for _ in range(records):
+        position += RECORD_HEAD + int(_length_at(data, position + 1)[0])
+    return position
+
+
+def head_at(data: Any, position: int) -> tuple[int, int]:
+    """Return (length, crc32) of the record at `position`; length 0 where none begins or it would pass the end."""
+    if position + RECORD_HEAD >= len(data) or data[position] != 0xCE or data[position + 5] != 0xCE:
+        return 0, 0
+    (length,), (crc32,) = _length_at(data, position + 1), _crc_at(data, position + 6)
+    return (length, crc32) if position + RECORD_HEAD + length <= len(data) else (0, 0)

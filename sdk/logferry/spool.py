@@ -1,0 +1,289 @@
+"""A producer's spool on disk: its directory, its lock, and how the agent reads it once the producer is gone.
+
+Layout of `NODE/spool/<producer>/` (version 1)::
+
+    lock             POSIX record lock (fcntl.lockf), held by the producer as long as it lives; empty
+    hello            "LFHL" | version u32 | crc32 u32 | msgpack map: what is constant for the producer
+    head             "LFHD" | version u32 | acked_through u64 | outrun u64 | shed u64 × 5 (DEBUG … CRITICAL) | zeros;
+                     one mapped page, so that the counts survive the process
+    <8 digits>.seg   segments in order, see segment.py
+
+Invariants:
+
+* The directory appears whole: it is made as `.new-<producer>`, its lock taken, its hello written, then renamed.
+* No other process reads a spool whose lock is held. Whoever gets the lock adopts the spool; only the agent deletes.
+* The lock is not inherited by fork and falls free with the process. Closing any descriptor of the file in the
+  process that holds it drops it, so the owner opens it exactly once, and an agent and a producer never share a process.
+* `acked_through` never passes what the agent said is durable. `outrun` counts the calls that had to prepare a segment
+  themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+
+from logferry.events import LEVELS
+from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, head_at
+from logferry.wire import MAX_COUNT
+
+HELLO_MAGIC, HEAD_MAGIC = b"LFHL", b"LFHD"
+_HELLO = struct.Struct(">4sII")
+_HEAD = struct.Struct(">4sIQQ5Q")
+HEAD_BYTES = 4096
+_MAX_HELLO_BYTES = 64 << 10
+# struct flock on 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+class SpoolDamage(NamedTuple):
+    """A file of a spool does not follow the format: `reason` is "version", "checksum" or "missing"."""
+
+    reason: str
+    path: Path
+    detail: str
+
+
+class Head(NamedTuple):
+    """What the mapped page of a spool says."""
+
+    acked_through: int
+    outrun: int
+    shed: dict[int, int]  # level → events refused because the spool was full
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Whole records `first … first + count - 1`, their checksums verified."""
+
+    first: int
+    count: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place where records are not whole.
+
+    `reason`: "torn" (the producer died inside of its last call, which never returned: nothing is lost), "checksum"
+    (bytes were changed), "missing" (events lie in no segment), "version" (a segment of another version).
+    `count`: how many events are lost, None where that cannot be known. `data`: the bytes, to be kept aside.
+    """
+
+    first: int
+    count: int | None
+    reason: str
+    data: bytes
+
+
+def create(spool_root: Path, producer: str, about: dict[str, Any]) -> tuple[Path, int]:
+    """Make a producer's directory; return its path and the descriptor that holds its lock.
+
+    Raises:
+        OSError: it cannot be made or locked.
+
+    """
+    spool_root.mkdir(mode=0o700, exist_ok=True)
+    new = spool_root / f".new-{producer}"
+    new.mkdir(mode=0o700)
+    lock = os.open(new / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        packed = msgpack.packb(about)
+        (new / "hello").write_bytes(_HELLO.pack(HELLO_MAGIC, VERSION, zlib.crc32(packed)) + packed)
+        final = spool_root / producer
+        new.rename(final)
+    except BaseException:
+        os.close(lock)
+        raise
+    return final, lock
+
+
+class HeadPage:
+    """The producer's mapped page `head`; anonymous memory where `directory` is None."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._shed = dict.fromkeys(LEVELS, 0)
+        self.outrun = 0
+        self.acked_through = 0
+        if directory is None:
+            self._map = mmap.mmap(-1, HEAD_BYTES)
+        else:
+            fd = os.open(directory / "head", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(fd, bytes(HEAD_BYTES), 0)
+                self._map = mmap.mmap(fd, HEAD_BYTES)
+            finally:
+                os.close(fd)
+        self.save()
+
+    def shed(self, level: int) -> None:
+        """Count one refused event."""
+        self._shed[max([LEVELS[0], *(known for known in LEVELS if known <= level)])] += 1
+        self.save()
+
+    def shed_counts(self) -> dict[int, int]:
+        return {level: count for level, count in self._shed.items() if count}
+
+    def save(self) -> None:
+        packed = _HEAD.pack(HEAD_MAGIC, VERSION, self.acked_through, self.outrun, *self._shed.values())
+        self._map[: _HEAD.size] = packed
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def read_head(directory: Path) -> Head:
+    """Read the page `head`; zeros where it is missing or damaged, because its counts only inform."""
+    try:
+        magic, _, acked, outrun, *shed = _HEAD.unpack_from((directory / "head").read_bytes())
+    except (OSError, struct.error):
+        return Head(0, 0, {})
+    if magic != HEAD_MAGIC:
+        return Head(0, 0, {})
+    return Head(acked, outrun, {level: count for level, count in zip(LEVELS, shed, strict=True) if count})
+
+
+def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
+    """Read the file `hello`: what is constant for the producer."""
+    path = directory / "hello"
+    try:
+        data = path.read_bytes()[:_MAX_HELLO_BYTES]
+        magic, version, crc32 = _HELLO.unpack_from(data)
+    except (OSError, struct.error) as error:
+        return SpoolDamage("missing", path, str(error))
+    if magic == HELLO_MAGIC and version != VERSION:
+        return SpoolDamage("version", path, f"version {version}; this agent knows {VERSION}")
+    packed = data[_HELLO.size :]
+    if magic != HELLO_MAGIC or zlib.crc32(packed) != crc32:
+        return SpoolDamage("checksum", path, "its checksum does not hold")
+    about = msgpack.unpackb(packed)
+    return about if isinstance(about, dict) else SpoolDamage("checksum", path, "it holds no map")
+
+
+def take_lock(directory: Path) -> int | None:
+    """Return a descriptor that holds the spool's lock, or None while its producer lives.
+
+    Raises:
+        OSError: there is no lock file, or it cannot be opened.
+
+    """
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def lock_holder(path: Path) -> int | None:
+    """Return the pid of the process that holds the record lock of the file `path`, without taking it."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _holder(fd)
+    finally:
+        os.close(fd)
+
+
+def _holder(fd: int) -> int | None:
+    if sys.platform != "linux":  # other layouts of struct flock: ask by trying
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return 0
+        return None
+    found = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    kind, _, _, _, pid = _FLOCK.unpack(found)
+    return None if kind == fcntl.F_UNLCK else int(pid)
+
+
+def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice | Hole]:
+    """Yield the events numbered above `after` of a spool whose lock the caller holds.
+
+    Args:
+        directory: the spool.
+        after: number of the last event that is durable already; 0 for all.
+        limit_bytes: slices are no larger, except to hold one whole event.
+
+    """
+    expected = 0  # number of the next event, 0 until a segment says it
+    for path in sorted(directory.glob("[0-9]*.seg")):
+        try:
+            data = path.read_bytes()
+            magic, version, first = HEADER.unpack_from(data)
+        except (OSError, struct.error) as error:
+            yield Hole(expected, None, "missing", str(error).encode())
+            continue
+        if magic != MAGIC or version != VERSION:
+            yield Hole(expected, None, "version" if magic == MAGIC else "checksum", data)
+            continue
+        expected = expected or first or 1
+        if first > expected:
+            yield Hole(expected, first - expected, "missing", b"")
+            expected = first
+        for found in _records(data, expected, after, limit_bytes):
+            expected = found.first + (found.count or 0)
+            if not (isinstance(found, Slice) and found.first + found.count - 1 <= after):
+                yield found
+
+
+def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Iterator[Slice | Hole]:
+    start = position = HEADER.size
+    number = begin = first
+    while True:
+        length, crc32 = head_at(data, position)
+        end = position + RECORD_HEAD + length
+        whole = bool(length) and zlib.crc32(data[position + RECORD_HEAD : end]) == crc32
+        done = number <= after  # durable already: passed over, not shipped again
+        if number > begin and (not whole or done or end - start > limit_bytes or number - begin == MAX_COUNT):
+            yield Slice(begin, number - begin, data[start:position])
+            start, begin = position, number
+        if not whole:
+            hole = _hole(data, position, end if length else 0, number)
+            if hole is None or hole.count is None:
+                if hole is not None:
+                    yield hole
+                return
+            yield hole
+            start, begin = end, number + 1
+        elif done:
+            start, begin = end, number + 1
+        position, number = end, number + 1
+
+
+def _hole(data: bytes, position: int, end: int, number: int) -> Hole | None:
+    """Say what is at a place where no whole record begins: nothing, the last call's torn record, or damage."""
+    if not any(data[position:]):
+        return None
+    if end and head_at(data, end)[0]:
+        return Hole(number, 1, "checksum", data[position:end])
+    rest = data[end or position :] if end else data[position + RECORD_HEAD :]
+    return Hole(number, None, "checksum" if any(rest) else "torn", data[position:].rstrip(b"\0"))
+
+
+def remove(directory: Path) -> None:
+    """Delete an adopted spool, its directory entry made durable."""
+    for name in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            (directory / name).unlink()
+    directory.rmdir()
+    fd = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
