@@ -7,12 +7,25 @@ or its stand-in where a platform lacks it, and raises `OSError` as that call doe
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+# The kernel takes at most so many buffers in one call (UIO_MAXIOV).
+_MAX_BUFFERS = 1024
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Problem(NamedTuple):
+    """Something that is held back until the file system allows it; `since_ns` is the first failure."""
+
+    what: str
+    path: str
+    error: str
+    since_ns: int
 
 
 class FileSystem:
@@ -87,10 +100,36 @@ class FileSystem:
                 made.append(part)
             except FileExistsError:
                 if stat.S_ISLNK(os.lstat(part).st_mode):
-                    raise OSError(40, "is a symbolic link, which is not followed", str(part)) from None
+                    raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(part)) from None
         return made
 
     def free_bytes(self, path: Path) -> tuple[int, int]:
         """Return (available to us, size) of the file system that holds `path`, in bytes."""
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def write_all(fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write all of `buffers` at `offset`, completing short writes; return how many bytes that was.
+
+    Raises:
+        OSError: as the call that failed; what was written before stays written.
+
+    """
+    start, left = offset, list(buffers)
+    while left:
+        written = fs.pwritev(fd, left[:_MAX_BUFFERS], offset)
+        if not written and any(map(len, left[:_MAX_BUFFERS])):
+            raise OSError(errno.EIO, "a write returned 0 bytes")
+        offset += written
+        left = _after(left, written)
+    return offset - start
+
+
+def _after(buffers: list[bytes | memoryview], written: int) -> list[bytes | memoryview]:
+    """Return what of `buffers` lies behind their first `written` bytes."""
+    for index, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [memoryview(buffer)[written:], *buffers[index + 1 :]]
+        written -= len(buffer)
+    return []
