@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from logferry.segment import (
 )
 from logferry.spool import HeadPage
 
+# Without the GIL a copy into the mapping needs the lock that it otherwise has for nothing.
+_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 # Above every level: each call goes through `admit`.
 ASLEEP = FULL = 1 << 30
 # From which fill on which levels are shed (share of the spool's size, least level that is still taken).
@@ -100,13 +103,15 @@ class Buffer:
         self.wake: Callable[[], None] = lambda: None
         self._spare: Segment | None = None
         self._populated = 0
+        self._segments: deque[Segment] = deque()
         active = self._allocate(MIN_SEGMENT_BYTES)
         if active is None:
             raise OSError(28, "no room for a spool", str(directory))
-        self._segments: deque[Segment] = deque([active])
+        self._segments.append(active)
         self._reading, self._offset, self.next_number = active, HEADER.size, 1
         self._sent: deque[Unsent] = deque()
-        hot.write, hot.append, hot.admit = active.write, self.append, self.admit
+        hot.append, hot.admit = self.append, self.admit
+        self._show(active)
         self._set_threshold()
 
     # --- on the caller's thread ---
@@ -159,12 +164,24 @@ class Buffer:
             # First the old one is closed for every thread, then the new one is shown: none can append behind.
             self._segments[-1].retire()
             self._segments.append(new)
-            self._hot.write = new.write
+            self._show(new)
             self._mark = max(self._mark, self._fill_mark())
             self._set_threshold()
             return True
         finally:
             self._rolling = False
+
+    def _show(self, segment: Segment) -> None:
+        """Let log calls append to `segment`."""
+        if _GIL:
+            self._hot.write = segment.write
+            return
+
+        def write(record: bytes) -> None:
+            with self._lock:
+                segment.write(record)
+
+        self._hot.write = write
 
     def _allocate(self, size: int) -> Segment | None:
         try:
@@ -180,12 +197,12 @@ class Buffer:
             return None
 
     def _used(self) -> int:
-        held = getattr(self, "_segments", ())
-        return sum(segment.size for segment in held) + (self._spare.size if self._spare else 0)
+        return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
 
     def _fill_mark(self) -> int:
         fill = sum(segment.size for segment in self._segments) / self._capacity
-        return next((level for share, level in _FILL_MARKS if fill >= share), 0)
+        mark: int = next((level for share, level in _FILL_MARKS if fill >= share), 0)
+        return mark
 
     def _set_threshold(self) -> None:
         self._hot.threshold = ASLEEP if self.asleep or self._closed else max(self._hot.level, self._mark)
@@ -198,13 +215,19 @@ class Buffer:
         self._set_threshold()
 
     def sleep(self) -> bool:
-        """Let the next call wake the shipper; return False if something came meanwhile."""
+        """Let the next call wake the shipper; return False, and stay awake, if something came meanwhile."""
         self.asleep = True
         self._set_threshold()
-        return not self.unread()
+        if self.unread():
+            self.asleep = False
+            self._set_threshold()
+        return self.asleep
 
     def prepare(self) -> bool:
         """Prepare the spare segment, or some pages of it; return whether there is more to prepare."""
+        if self._mark >= FULL:  # no ack may come that would lead to trying again
+            with self._lock:
+                self._relax()
         spare = self._spare
         if spare is None and not self._closed and self._mark < FULL:
             # Grow fast: at full speed 64 KiB last for less than a millisecond.

@@ -101,9 +101,9 @@ class MappedSegment:
         length = min(_POPULATE_BYTES, self.size - offset)
         try:
             self._map.madvise(_MADV_POPULATE_WRITE, offset, length)
-        except (OSError, ValueError, AttributeError):  # an older kernel, or no Linux: nobody else writes here yet
-            for page in range(max(offset, mmap.PAGESIZE), offset + length, mmap.PAGESIZE):
-                self._map[page] = 0
+        except (OSError, ValueError, AttributeError):  # an older kernel, or no Linux
+            for page in range(offset, offset + length, mmap.PAGESIZE):
+                self._map[page]  # only read: a call may have begun to write here meanwhile
         return offset + length
 
     def close(self) -> None:
