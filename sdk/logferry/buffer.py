@@ -167,6 +167,7 @@ class Buffer:
             self._show(new)
             self._mark = max(self._mark, self._fill_mark())
             self._set_threshold()
+            self.wake()
             return True
         finally:
             self._rolling = False
@@ -315,7 +316,10 @@ class Buffer:
             return True
 
     def rewind(self, expected: int) -> bool:
-        """Go back to the event `expected`; return False if it is not here (any more, or yet)."""
+        """Read on at the event `expected`; return False if it is not here (any more, or yet)."""
+        while self.next_number < expected:
+            if self.read(1 << 20) is None:
+                return False
         if expected == self.next_number:
             return True
         at = next((sent for sent in self._sent if sent.first <= expected < sent.first + sent.count), None)
@@ -342,11 +346,19 @@ class Buffer:
             self._segments[-1].retire()
         self.head.save()
 
-    def discard(self) -> None:
-        """Unlink what was never used, so that the agent finds events only."""
+    def release(self) -> None:
+        """Let go of the memory; the shipper thread has ended. Only a segment that was never used is unlinked."""
         spare, self._spare = self._spare, None
         if spare is not None:
             spare.close()
+        self._hot.write = _refuse
+        self._segments.clear()
+        self._sent.clear()
+        del self._reading
+
+
+def _refuse(_record: bytes) -> None:
+    raise ValueError("the run is finished")
 
 
 def frame(packed: bytes) -> bytes:

@@ -11,9 +11,9 @@ Layout (version 1)::
                                                       crc32 is over the payload; events are numbered from 1
       flush  [1, producer]                            asks for a checkpoint of the run's files now
     agent → producer
-      welcome [1, producer, expected, level, window, written]   answer to hello: the next number that is taken
-                                                      (all before it is durable), level in force or nil, how many
-                                                      bytes may be on their way unacked, number written through
+      welcome [1, producer, expected, level, window, written]   answer to hello: the number after the last that is
+                                                      durable (what comes again is acked again), level in force or
+                                                      nil, bytes that may be unacked, number written through
       ack    [1, producer, durable, written]          cumulative event numbers
       nack   [1, producer, expected, reason]          go back to `expected`; reason "expected" | "full" | "malformed"
       who    [1, producer]                            a batch came from an unknown producer: say hello

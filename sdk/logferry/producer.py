@@ -1,0 +1,139 @@
+"""One process's part in a run: its spool, its lock, its buffer and its shipper, opened and closed as one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from logferry import spool
+from logferry.buffer import Buffer, Hot, frame
+from logferry.diagnostics import complain
+from logferry.events import END, RESULT, SYSTEM, pack_event
+from logferry.identity import boot_id, process_start_ticks
+from logferry.layout import LayoutError, NodeDir, prepare_node_dir
+from logferry.settings import Settings
+from logferry.shipper import Shipper
+
+_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What is constant for a producer, besides its process."""
+
+    experiment_id: str
+    run_id: str
+    host: str
+    rank: int | None
+    home: Path
+    level: int
+    started_ns: int
+
+
+class Producer:
+    """Takes the calls of `hot` from now on, and ships them.
+
+    Never raises: where no spool can be allocated, events are kept in memory, and one line on stderr says so.
+    """
+
+    def __init__(self, name: str, member: Membership, settings: Settings, hot: Hot, *, owner: bool) -> None:
+        self.name, self.pid = name, os.getpid()
+        self.in_memory = False
+        self._lock_fd: int | None = None
+        hot.busy = False
+        # Without the GIL a shared packer would need a lock; a packer per call is as cheap.
+        hot.pack = msgpack.Packer().pack if _GIL else msgpack.packb
+        about = _about(member, settings, owner)
+        node = NodeDir(settings.node_dir)
+        where = f"events are kept in {node.spool} (in a container: bind this directory); start one with: logferry agent"
+        try:
+            node = prepare_node_dir(settings.node_dir)
+            directory, self._lock_fd = spool.create(node.spool, name, about)
+            self._buffer = Buffer(directory, settings.spool_bytes, hot)
+        except OSError as error:
+            self._drop_lock()
+            self.in_memory = True
+            complain("spool", f"no spool ({_reason(error)}): events are kept in memory until an agent takes them")
+            about["spool"] = "memory"
+            where = "events are kept in memory and end with this process; start one with: logferry agent"
+            self._buffer = Buffer(None, settings.spool_bytes, hot)
+        address = settings.agent or _address(node)
+        self.shipper = Shipper(self._buffer, name, about, address, member.level, where)
+        self.shipper.start()
+
+    def put(self, kind: str, time_ns: int, fields: dict[str, Any]) -> None:
+        """Write one of the SDK's own records (`RESULT`, `END`) into the spool."""
+        self._buffer.append(SYSTEM, frame(pack_event(time_ns, SYSTEM, kind, None, fields)))
+
+    def result(self, time_ns: int, document: dict[str, Any]) -> None:
+        self.put(RESULT, time_ns, document)
+
+    def counts(self) -> dict[str, int]:
+        """Return what the shipper knows: emitted, spooled, durable, written, shed."""
+        emitted = self._buffer.count()
+        return {
+            "emitted": emitted,
+            "durable": self.shipper.durable,
+            "written": self.shipper.written,
+            "spooled": 0 if self.in_memory else emitted,
+            "shed": sum(self._buffer.head.shed_counts().values()),
+        }
+
+    def close(self, time_ns: int, end: dict[str, Any], timeout: float) -> None:
+        """Write the last record and let go of everything but the files, which the agent adopts.
+
+        Args:
+            time_ns: time of the last record.
+            end: how the process ended.
+            timeout: seconds that the thread may take to ship; events in memory use them, a spool needs none.
+
+        """
+        self._buffer.report_gap()
+        self.put(END, time_ns, end)
+        self._buffer.close()
+        if self.in_memory:
+            self.shipper.flush(written=False, timeout=timeout)
+        ended = self.shipper.stop(timeout)
+        if ended:
+            self._buffer.release()
+        self._drop_lock()
+
+    def _drop_lock(self) -> None:
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+
+def _about(member: Membership, settings: Settings, owner: bool) -> dict[str, Any]:
+    return {
+        "experiment_id": member.experiment_id,
+        "run_id": member.run_id,
+        "host": member.host,
+        "pid": os.getpid(),
+        "rank": member.rank,
+        "home": str(settings.home),
+        "owner": owner,
+        "spool": "file",
+        "boot_id": boot_id(),
+        "pid_start": process_start_ticks(os.getpid()),
+        "started_ns": member.started_ns,
+        "level": member.level,
+        "sdk": "1",
+    }
+
+
+def _address(node: NodeDir) -> str:
+    try:
+        return node.address
+    except LayoutError as error:
+        complain("address", str(error))
+        return "inproc://nowhere"
+
+
+def _reason(error: OSError) -> str:
+    return str(error) if isinstance(error, LayoutError) else f"{error.filename or 'node directory'}: {error.strerror}"

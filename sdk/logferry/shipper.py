@@ -1,0 +1,268 @@
+"""The one background thread of a run: spool → DEALER → ack → trim.
+
+It never makes a log call wait and is never needed for what was logged to survive: whatever it did not ship, the agent
+adopts. It ships the first event after a pause at once and others within 5 ms, goes back to where the agent says,
+prepares segments ahead of the calls, and sleeps for a second at a time when nothing happens; the next call wakes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import zlib
+from collections.abc import Callable
+from math import ceil
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from logferry import wire
+from logferry.buffer import Buffer, Unsent
+from logferry.diagnostics import complain
+
+_BATCH_S = 0.005
+_QUIET_S = 1.0
+# Nothing acked for so long: the agent may be another one than the one that was greeted.
+_PATIENCE_S = 1.0
+# After a refusal that only time can mend.
+_PAUSE_S = 0.5
+_NO_AGENT_S = 10.0
+# Frames that wait in ZeroMQ are copies that nobody can adopt; two keep the pipe busy.
+_SEND_HIGH_WATER = 2
+
+
+class Flush:
+    """Somebody waits until everything that was logged before is durable or written."""
+
+    __slots__ = ("asked", "done", "target", "written")
+
+    def __init__(self, written: bool) -> None:
+        self.written = written
+        self.done = threading.Event()
+        self.target = 0
+        self.asked = False
+
+
+class Shipper:
+    """Ships one producer's events.
+
+    Args:
+        buffer: where the events are.
+        producer: the producer's id.
+        about: what is constant for the producer, for the hello.
+        address: the agent's ZeroMQ address.
+        own_level: the run's level where the agent has none for it.
+        where: what a user without an agent is told about where the events are.
+
+    """
+
+    def __init__(
+        self, buffer: Buffer, producer: str, about: dict[str, Any], address: str, own_level: int, where: str
+    ) -> None:
+        self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
+        self._own_level, self._where = own_level, where
+        self.durable = self.written = self.emitted = 0
+        self._window = wire.WINDOW_BYTES
+        self._greeted = False
+        self._hello_at = self._shipped_at = self._paused_until = 0.0
+        self._flushes: list[Flush] = []
+        self._requests: list[Flush] = []
+        self._stopping = False
+        self._ended = threading.Event()
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
+        buffer.wake = self.wake
+        self._thread = threading.Thread(target=self._run, name=f"logferry-{producer}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """End the thread's sleep. Never waits."""
+        with contextlib.suppress(OSError):
+            self._bell.send(b"!")
+
+    def flush(self, written: bool, timeout: float) -> None:
+        """Wait until all that was logged before is durable (or written), at most `timeout` seconds."""
+        request = Flush(written)
+        self._requests.append(request)
+        self.wake()
+        request.done.wait(max(0.0, timeout))
+
+    def stop(self, timeout: float) -> bool:
+        """Ship what can be shipped now and end the thread; return whether it ended in time."""
+        self._stopping = True
+        self.wake()
+        return self._ended.wait(max(0.0, timeout))
+
+    # --- on the thread ---
+
+    def _run(self) -> None:
+        try:
+            context = zmq.Context()
+            try:
+                with context.socket(zmq.DEALER) as dealer:
+                    self._configure(dealer)
+                    self._loop(dealer)
+            finally:
+                context.term()
+        except Exception as error:  # the events stay in the spool, where the agent adopts them later
+            complain("shipper", f"shipping stopped ({type(error).__name__}: {error}); {self._where}")
+        finally:
+            for flush in self._flushes + self._requests:
+                flush.done.set()
+            self._bell.close()
+            self._ear.close()
+            self._ended.set()
+
+    def _configure(self, dealer: zmq.Socket[bytes]) -> None:
+        dealer.linger = 0
+        # Batches for an agent that is not there would arrive before the hello, and twice.
+        dealer.immediate = True
+        dealer.sndhwm = _SEND_HIGH_WATER
+        dealer.reconnect_ivl = 50
+        dealer.reconnect_ivl_max = 1000
+        # An agent that comes back hears of this producer even when there is nothing to ship.
+        dealer.probe_router = 1
+        dealer.connect(self._address)
+
+    def _loop(self, dealer: zmq.Socket[bytes]) -> None:
+        poller = zmq.Poller()
+        poller.register(self._ear, zmq.POLLIN)
+        started = heard = monotonic()
+        while not self._stopping:
+            now = monotonic()
+            if self._receive(dealer):
+                heard = now
+            self._greet(dealer, now)
+            self._ship(dealer, now)
+            self._settle_flushes(dealer)
+            more = self._buffer.prepare()
+            if not self._greeted and now - max(started, heard) > _NO_AGENT_S:
+                complain("no agent", f"no agent for {_NO_AGENT_S:.0f} s; {self._where}")
+                heard = float("inf")
+            poller.register(dealer, zmq.POLLIN if self._greeted else zmq.POLLIN | zmq.POLLOUT)
+            poller.poll(0 if more else ceil(self._timeout(now) * 1000))
+            with contextlib.suppress(BlockingIOError):
+                self._ear.recv(4096)
+        self._ship(dealer, monotonic())
+
+    def _timeout(self, now: float) -> float:
+        """Return how long to wait for a frame or a wake-up, in seconds."""
+        if not self._greeted:
+            # Only the socket can bring news; awake, because a sleeping shipper costs the next call a wake-up.
+            self._buffer.sleep()
+            return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self._buffer.unread():
+            room = self._buffer.unacked_bytes() < self._window
+            return max(0.0, self._shipped_at + _BATCH_S - now) if room else _PATIENCE_S
+        if now - self._shipped_at < _BATCH_S:
+            return _BATCH_S
+        return _QUIET_S if self._buffer.sleep() else 0.0
+
+    def _greet(self, dealer: zmq.Socket[bytes], now: float) -> None:
+        silent = self._buffer.unacked_bytes() and now - max(self._shipped_at, self._hello_at) > _PATIENCE_S
+        if self._greeted and silent:
+            self._greeted = False
+        if self._greeted or now - self._hello_at < _PATIENCE_S:
+            return
+        acked = self._buffer.head.acked_through
+        if self._send(dealer, wire.Hello(self._producer, acked, self._about)):
+            self._hello_at = now
+
+    def _ship(self, dealer: zmq.Socket[bytes], now: float) -> None:
+        if not self._greeted or now < self._paused_until:
+            return
+        hurry = self._stopping or self._requests or self._flushes
+        if now - self._shipped_at < _BATCH_S and not hurry:
+            return
+        while (room := self._window - self._buffer.unacked_bytes()) > 0:
+            found = self._buffer.read(min(room, wire.MAX_PAYLOAD_BYTES))
+            if found is None:
+                return
+            self._shipped_at = now
+            if not self._send(dealer, _batch(self._producer, found)):
+                self._buffer.rewind(found.first)
+                return
+
+    def _send(self, dealer: zmq.Socket[bytes], frame: wire.Frame) -> bool:
+        try:
+            dealer.send_multipart(wire.encode(frame), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _receive(self, dealer: zmq.Socket[bytes]) -> bool:
+        heard = False
+        while True:
+            try:
+                parts = dealer.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return heard
+            frame = wire.decode(parts)
+            handle = _HANDLERS.get(type(frame))
+            if handle is None:
+                complain("frame", f"the agent sent what this version does not understand: {frame}")
+            elif isinstance(frame, wire.Who) or frame[0] == self._producer:
+                handle(self, frame)
+                heard = True
+
+    def _on_welcome(self, frame: wire.Welcome) -> None:
+        self._greeted, self._window = True, max(frame.window, 1)
+        self._progress(frame.expected - 1, frame.written)
+        self._on_level(frame)
+        if not self._buffer.rewind(frame.expected):
+            complain("agent", f"the agent expects event {frame.expected}, which is not in the spool; {self._where}")
+
+    def _on_ack(self, frame: wire.Ack) -> None:
+        self._progress(frame.durable, frame.written)
+
+    def _on_nack(self, frame: wire.Nack) -> None:
+        self._buffer.rewind(frame.expected)
+        if frame.reason != "expected":
+            self._paused_until = monotonic() + _PAUSE_S
+
+    def _on_who(self, _: wire.Who) -> None:
+        self._greeted, self._hello_at = False, 0.0
+
+    def _on_level(self, frame: wire.Level | wire.Welcome) -> None:
+        self._buffer.set_level(self._own_level if frame.level is None else frame.level)
+
+    def _progress(self, durable: int, written: int) -> None:
+        self.durable, self.written = max(self.durable, durable), max(self.written, written)
+        if durable:
+            # Anything that is acked shows that the agent is there: wait for the rest anew.
+            self._hello_at = monotonic()
+            self._buffer.acked(durable)
+
+    def _settle_flushes(self, dealer: zmq.Socket[bytes]) -> None:
+        while self._requests:
+            flush = self._requests.pop()
+            flush.target = self._buffer.count()
+            self._flushes.append(flush)
+        for flush in list(self._flushes):
+            if flush.written and not flush.asked and self._greeted and self._buffer.next_number > flush.target:
+                flush.asked = self._send(dealer, wire.Flush(self._producer))
+            if (self.written if flush.written else self.durable) >= flush.target:
+                self._flushes.remove(flush)
+                flush.done.set()
+
+
+_HANDLERS: dict[type[Any], Callable[[Shipper, Any], None]] = {
+    wire.Welcome: Shipper._on_welcome,  # noqa: SLF001 - its own table
+    wire.Ack: Shipper._on_ack,  # noqa: SLF001
+    wire.Nack: Shipper._on_nack,  # noqa: SLF001
+    wire.Who: Shipper._on_who,  # noqa: SLF001
+    wire.Level: Shipper._on_level,  # noqa: SLF001
+}
+
+
+def _batch(producer: str, found: Unsent) -> wire.Batch:
+    with memoryview(found.segment.view()) as whole:
+        payload = bytes(whole[found.start : found.stop])
+    return wire.Batch(producer, found.first, found.count, zlib.crc32(payload), payload)
