@@ -1,0 +1,79 @@
+"""What the journal's records say of each producer: the next number, who it is, how it ended.
+
+A ledger is a function of the records that are durable, in their order. Each new segment begins with it, so that
+opening the journal reads one file and not the backlog (see segment.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from logferry.events import END, SYSTEM
+from logferry_agent.segment import AGENT, EVENTS, HELLO, Entry, Record
+
+AGENT_NAME = "agent"
+SEAL = "logferry.seal"
+# The last record of a producer is small: its name, its status, and how the process ended.
+_END_WITHIN = 64 << 10
+
+
+@dataclass(slots=True)
+class Row:
+    """One producer: `end` holds the fields of its `logferry.end`, `last` the position of its last record."""
+
+    next: int = 1
+    about: dict[str, Any] | None = None
+    sealed: bool = False
+    end: dict[str, Any] | None = None
+    last: int = 0
+
+
+class Ledger:
+    """Rows by producer, and the agent's own next number."""
+
+    def __init__(self, dumped: dict[str, Any] | None = None) -> None:
+        known = dumped or {"agent": 1, "rows": {}}
+        self.agent_next: int = known["agent"]
+        self.rows = {producer: Row(*values) for producer, values in known["rows"].items()}
+
+    def dump(self) -> dict[str, Any]:
+        rows = {name: [row.next, row.about, row.sealed, row.end, row.last] for name, row in self.rows.items()}
+        return {"agent": self.agent_next, "rows": rows}
+
+    def apply(self, record: Record | Entry, position: int) -> None:
+        """Take in one durable record that lies at `position`."""
+        if record.kind == AGENT:
+            self._agent(record, position)
+            return
+        row = self.rows.setdefault(record.producer, Row())
+        row.last = position
+        if record.kind == HELLO:
+            row.about = msgpack.unpackb(record.payload)
+        elif record.kind == EVENTS:
+            row.next = record.first + record.events
+            row.end = end_of(record.payload) or row.end
+
+    def _agent(self, record: Record | Entry, position: int) -> None:
+        self.agent_next = record.first + 1
+        said = msgpack.unpackb(record.payload, strict_map_key=False)
+        row = self.rows.get(said["producer"])
+        if row is not None:
+            row.last = position
+            row.sealed = row.sealed or said["event"][2] == SEAL
+
+
+def end_of(payload: bytes) -> dict[str, Any] | None:
+    """Return the fields of `logferry.end` where the last of these spool records is one."""
+    if payload.rfind(END.encode(), -_END_WITHIN) < 0:
+        return None
+    try:
+        unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(payload))
+        unpacker.feed(payload)
+        event = [*unpacker][-1]
+    except (ValueError, TypeError, IndexError, RecursionError):  # not ours to judge here: the writer marks it
+        return None
+    is_end = isinstance(event, list) and len(event) == 5 and event[1:3] == [SYSTEM, END] and isinstance(event[4], dict)
+    return event[4] if is_end else None
