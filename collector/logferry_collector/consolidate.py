@@ -1,0 +1,202 @@
+"""From changed files to rows in the store: reads each, judges what it holds, and commits rows with their cursor.
+
+Promises:
+
+* The rows of a file and its cursor are one transaction. Whoever is killed in between has changed nothing, and the next
+  one reads the file again from the cursor that is in the store.
+* A file that does not parse waits until nobody has written to it for the settle time; then it is a reject, and is read
+  again when it changes. The rows that it had stay until then.
+* One file's trouble is that file's: the others of its batch go on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from logferry_collector.discover import Discover
+from logferry_collector.formats import Format, format_of
+from logferry_collector.identity import NoResultError, record_of
+from logferry_collector.records import Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
+from logferry_collector.store import Store
+from logferry_collector.tail import Slice, UnreadableError, marker, opened, read_on, was_renamed
+
+# Documents of one transaction are in memory together.
+_BATCH_BYTES = 16 << 20
+_NEVER_READ = Stamp(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one look at a file comes to: what to commit, if anything, and when to look again."""
+
+    found: Found
+    stamp: Stamp
+    intake: Intake | None = None
+    more: bool = False
+    wait_until_ns: int | None = None
+    size: int = 0
+
+
+class Consolidator:
+    """Takes changed files into a store.
+
+    Args:
+        store: where to.
+        discover: is told what is in, and what to offer again.
+        settle_s: after this time without a change a file is no longer being written.
+        batch_files: at most so many files in one transaction.
+        clock_ns: the time of day, comparable to files' times.
+
+    """
+
+    def __init__(
+        self, store: Store, discover: Discover, *, settle_s: float, batch_files: int, clock_ns: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._discover = discover
+        self._settle_ns = int(settle_s * 1e9)
+        self._batch_files = batch_files
+        self._clock_ns = clock_ns
+
+    def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
+        """Take in some files; return how many changes were committed.
+
+        Raises:
+            StoreDownError: the store could not be written; what was not committed will be offered again.
+
+        """
+        waiting = list(reversed(found))
+        committed = 0
+        while waiting and not stop():
+            steps = self._look(waiting)
+            due = [(step, step.intake) for step in steps if step.intake is not None]
+            held = self._store.commit([intake for _, intake in due]) if due else []
+            committed += sum(held)
+            lost = {step.found.path for (step, _), was_held in zip(due, held, strict=True) if not was_held}
+            for step in steps:
+                if step.more or step.found.path in lost:  # lost: another collector was first; see what it left
+                    waiting.append(step.found)
+                elif step.wait_until_ns is not None:
+                    self._discover.wait(step.found.path, step.wait_until_ns)
+                else:
+                    self._discover.done(step.found.path, step.stamp)
+        return committed
+
+    def forget_gone_rejects(self) -> None:
+        """Drop the rejects of files that are gone: there is nothing left to mend."""
+        gone = {path for path, _ in self._store.rejects() if not os.path.lexists(path)}
+        if gone:
+            self._store.drop_rejects(sorted(gone))
+
+    def _look(self, waiting: list[Found]) -> list[_Step]:
+        """Look at as many files as one transaction takes, from the end of `waiting`."""
+        states = self._store.files([_name(found.path) for found in waiting[-self._batch_files :]])
+        steps: list[_Step] = []
+        size = 0
+        while waiting and len(steps) < self._batch_files and size < _BATCH_BYTES:
+            found = waiting.pop()
+            try:
+                steps.append(self._step(found, states.get(_name(found.path))))
+            except FileNotFoundError:  # gone since it was found; its rows stay
+                continue
+            size += steps[-1].size
+        return steps
+
+    def _step(self, found: Found, state: FileState | None) -> _Step:
+        form = format_of(found.path)
+        problem = found.problem if form else found.problem or "is of no known format"
+        if problem or form is None:
+            return self._refused(found, state, Reject(0, Fault.UNREADABLE, problem))
+        try:
+            with opened(found.path) as fd:
+                part = read_on(fd, form, state)
+                too_large = _too_large(part, form)
+                if too_large:
+                    return self._refused(found, state, Reject(0, Fault.TOO_LARGE, too_large))
+                return self._read(found, form, state, part, fd)
+        except UnreadableError as error:
+            return self._refused(found, state, Reject(0, Fault.UNREADABLE, str(error)))
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a failing disk, a stale handle of a network file system
+            return self._refused(found, state, Reject(0, Fault.UNREADABLE, f"cannot be read: {error.strerror}"))
+
+    def _read(self, found: Found, form: Format, state: FileState | None, part: Slice, fd: int) -> _Step:
+        age_ns = self._clock_ns() - max(part.stamp.mtime_ns, part.stamp.ctime_ns)
+        # A time far in the future is that of another clock, which says nothing.
+        settled = age_ns >= self._settle_ns or age_ns < -self._settle_ns
+        parsed = form.parse(part.data, part.lines, end=settled and part.at_end)
+        more = bool(parsed.taken) and not part.at_end
+        waits = bool(parsed.unfinished) and not more and not settled
+        new = self._state(found, state, part, parsed, marker(fd, part.start + parsed.taken, whole=not form.grows))
+        if more or waits:  # who looks next must see that there is more to the file than its cursor
+            new = replace(new, stamp=part.stamp._replace(size=new.offset))
+        until_ns = self._clock_ns() + self._settle_ns - max(age_ns, 0) if waits else None
+        step = _Step(found, part.stamp, None, more, until_ns, len(part.data))
+        if (waits and not parsed.taken) or (state and _nothing_new(new, state, part, form)):
+            return step
+        intake = self._judged(found, form, new, part, parsed, settled=not waits and not more)
+        if not part.anew or state is None or state.stamp[:2] != part.stamp[:2]:
+            intake = replace(intake, renamed_from=self._old_name(new, part, fd, form))
+        return replace(step, intake=intake)
+
+    def _state(self, found: Found, state: FileState | None, part: Slice, parsed: Parsed, mark: bytes) -> FileState:
+        version = (state.version if state else 0) + 1
+        offset, lines = part.start + parsed.taken, part.lines + parsed.lines
+        return FileState(_name(found.path), version, part.stamp, offset, mark, lines)
+
+    def _judged(
+        self, found: Found, form: Format, new: FileState, part: Slice, parsed: Parsed, *, settled: bool
+    ) -> Intake:
+        """Sort what was parsed into rows and rejects."""
+        records: list[Record] = []
+        rejects = list(parsed.rejects)
+        for ordinal, document in parsed.documents:
+            line = ordinal if form.grows else 0
+            try:
+                records.append(record_of(document, found, form, ordinal))
+            except NoResultError as error:
+                rejects.append(Reject(line, Fault.INVALID, str(error)))
+        if parsed.unfinished and settled:
+            line = new.lines + 1 if form.grows else 0
+            rejects.append(Reject(line, Fault.INCOMPLETE, parsed.unfinished))
+        # A document that went bad is mended sooner or later: what it said before stands until then.
+        keeps = not form.grows and not records
+        return Intake(new, records, rejects, None if keeps else part.lines)
+
+    def _old_name(self, new: FileState, part: Slice, fd: int, form: Format) -> str:
+        """Return the name that a file had before it was renamed, or the empty string."""
+        for other in self._store.files_of_inode(part.stamp):
+            gone = other.path != new.path and not os.path.lexists(other.path)
+            if gone and was_renamed(fd, part.stamp, other, whole=not form.grows):
+                return other.path
+        return ""
+
+    def _refused(self, found: Found, state: FileState | None, reject: Reject) -> _Step:
+        """Refuse a whole file; its rows stay."""
+        stamp = Stamp.of(os.lstat(found.path))
+        old = state or FileState(_name(found.path), 0, _NEVER_READ)
+        new = replace(old, version=old.version + 1, stamp=stamp)
+        return _Step(found, stamp, Intake(new, [], [reject], None))
+
+
+def _nothing_new(new: FileState, old: FileState, part: Slice, form: Format) -> bool:
+    if form.grows:
+        return not part.anew and not part.data
+    return new.offset > 0 and (new.stamp, new.offset, new.marker) == (old.stamp, old.offset, old.marker)
+
+
+def _too_large(part: Slice, form: Format) -> str:
+    limit = f"{form.max_bytes >> 20} MiB"
+    if not form.grows:
+        return "" if part.at_end else f"{part.stamp.size} bytes; at most {limit} are read"
+    if part.at_end or b"\n" in part.data:
+        return ""
+    return f"line {part.lines + 1} is longer than {limit}"
+
+
+def _name(path: str) -> str:
+    """Return a path as text that any store can keep, bytes that are no UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,165 @@
+"""Which files below the watched directories changed: the scan is the truth, notifications only make it sooner.
+
+A scan compares each file's stamp with the one that was committed last; a file is offered again and again until `done`
+says that its change is in the store. What the scan costs for thousands of files that stay as they are:
+
+* A directory whose own time did not change is not listed again; its files are still asked for their stamps.
+* Files untouched for `_QUIET_NS` are asked only by each `_FULL_EVERY`-th scan: on network file systems each question is
+  a round trip. A notification, or a change of the directory (which replacing by rename is), finds them at once.
+
+Stamps have a granularity: a file that is written twice within it looks unchanged after the second time, so one that
+was written just before it was read is offered once more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from logferry_collector.formats import format_of
+from logferry_collector.records import Found, Stamp
+from logferry_collector.tail import not_regular
+
+_SECOND_NS = 1_000_000_000
+_QUIET_NS = 3_600 * _SECOND_NS
+_FULL_EVERY = 30
+# Kernels stamp with their tick (at most 10 ms); file systems that keep whole seconds show it by their zeros.
+_TICK_NS = 20_000_000
+_MAX_DEPTH = 32
+
+
+@dataclass
+class _Directory:
+    """A directory as it was when it was listed."""
+
+    mtime_ns: int
+    listed_ns: int
+    names: list[str] = field(default_factory=list)  # of files that some format reads
+    below: list[str] = field(default_factory=list)
+
+    def holds(self, mtime_ns: int) -> bool:
+        """Say whether the listing is still right; one made right after a change may have missed another."""
+        return mtime_ns == self.mtime_ns and self.listed_ns - mtime_ns > 2 * _SECOND_NS
+
+
+class Discover:
+    """Finds changed files below some directories.
+
+    Args:
+        roots: the directories; names below that begin with a dot are temporary and ignored, links never followed.
+        known: stamps of the files that are in the store.
+        clock_ns: the time of day, comparable to files' times.
+
+    """
+
+    def __init__(self, roots: list[str], known: dict[str, Stamp], clock_ns: Callable[[], int]) -> None:
+        self._roots = roots
+        self._known = known
+        self._clock_ns = clock_ns
+        self._directories: dict[str, _Directory] = {}
+        self._again: dict[str, int] = {}
+        self._scans = 0
+
+    def scan(self) -> list[Found]:
+        """Return every file that changed, as far as stamps tell."""
+        full = self._scans % _FULL_EVERY == 0
+        self._scans += 1
+        return [one for root in self._roots for one in self._walk(root, root, 0, full=full)]
+
+    def look(self, paths: set[str]) -> list[Found]:
+        """Return those of some paths that changed; a directory stands for all below it."""
+        found: list[Found] = []
+        for path in sorted(paths):
+            base = self._base(path)
+            inside = os.path.relpath(path, base or path).split(os.sep)
+            if not base or any(part.startswith(".") and part != os.curdir for part in inside):
+                continue
+            if os.path.isdir(path) and not os.path.islink(path):
+                found += self._walk(path, base, len(inside), full=True)
+            elif format_of(path):
+                found += self._file(path, base)
+        return found
+
+    def done(self, path: str, stamp: Stamp) -> None:
+        """Remember that the store has this state of a file."""
+        self._known[path] = stamp
+        grain_ns = _SECOND_NS if stamp.mtime_ns % _SECOND_NS == 0 else _TICK_NS
+        written_ns = max(stamp.mtime_ns, stamp.ctime_ns)
+        now_ns = self._clock_ns()
+        if 0 <= now_ns - written_ns <= grain_ns:
+            self._again[path] = written_ns + grain_ns + 1
+        else:
+            self._again.pop(path, None)
+
+    def wait(self, path: str, until_ns: int) -> None:
+        """Offer a file that is not whole again at a time, or when it changes."""
+        self._again[path] = until_ns
+
+    def due(self) -> list[str]:
+        """Return the files whose time to be offered again has come."""
+        now_ns = self._clock_ns()
+        return [path for path, at_ns in self._again.items() if at_ns <= now_ns]
+
+    def next_due_ns(self) -> int | None:
+        """Return when the next file is to be offered again."""
+        return min(self._again.values(), default=None)
+
+    @property
+    def waiting(self) -> int:
+        """How many files are not in the store as they are now, or may not be."""
+        return len(self._again)
+
+    def _base(self, path: str) -> str:
+        return next((root for root in self._roots if path == root or path.startswith(root.rstrip("/") + "/")), "")
+
+    def _walk(self, path: str, base: str, depth: int, *, full: bool) -> Iterator[Found]:
+        try:
+            here = self._listed(path)
+        except FileNotFoundError:
+            self._directories.pop(path, None)
+            return
+        except OSError as error:
+            yield Found(path, base, f"cannot be listed: {error.strerror}")
+            return
+        if depth > _MAX_DEPTH:
+            yield Found(path, base, f"lies more than {_MAX_DEPTH} directories deep")
+            return
+        for name in here.names:
+            yield from self._file(os.path.join(path, name), base, full=full)
+        for name in here.below:
+            yield from self._walk(os.path.join(path, name), base, depth + 1, full=full)
+
+    def _listed(self, path: str) -> _Directory:
+        mtime_ns = os.stat(path).st_mtime_ns
+        known = self._directories.get(path)
+        if known is not None and known.holds(mtime_ns):
+            return known
+        listed = _Directory(mtime_ns, self._clock_ns())
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    listed.below.append(entry.name)
+                elif format_of(entry.name):
+                    listed.names.append(entry.name)
+        self._directories[path] = listed
+        return listed
+
+    def _file(self, path: str, base: str, *, full: bool = True) -> Iterator[Found]:
+        known = self._known.get(path)
+        if known is not None and not full and self._clock_ns() - known.mtime_ns > _QUIET_NS and path not in self._again:
+            return
+        try:
+            found = os.lstat(path)
+        except OSError as error:
+            self._again.pop(path, None)
+            if not isinstance(error, FileNotFoundError):
+                yield Found(path, base, error.strerror or type(error).__name__)
+            return
+        at_ns = self._again.get(path)
+        if Stamp.of(found) == known and (at_ns is None or at_ns > self._clock_ns()):
+            return
+        yield Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))

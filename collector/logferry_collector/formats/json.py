@@ -1,0 +1,67 @@
+"""One JSON document per file: what the SDK writes, and `<run>.part-<producer>.json` of a run's other processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from logferry.results import MAX_DOCUMENT_BYTES
+from logferry_collector.records import Fault, Parsed, Reject
+
+# SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
+MAX_DEPTH = 100
+# Python writes NaN bare; the string is how a result document says it (see logferry.results).
+_DECODER = json.JSONDecoder(parse_constant=str)
+
+
+class JSON:
+    suffixes = (".json",)
+    grows = False
+    max_bytes = MAX_DOCUMENT_BYTES
+
+    def parse(self, data: bytes, lines: int, *, end: bool) -> Parsed:  # noqa: ARG002 - a whole file has no cursor
+        try:
+            document = decode(data)
+        except DeepError as error:
+            return Parsed([], len(data), 0, [Reject(0, Fault.INVALID, str(error))])
+        except ValueError as error:
+            return Parsed([], 0, 0, unfinished=f"not JSON: {error}" if data.strip() else "the file is empty")
+        return Parsed([(1, document)], len(data), 0)
+
+
+class DeepError(ValueError):
+    """A document is nested deeper than any store keeps."""
+
+
+def decode(data: bytes) -> Any:
+    """Return the value that `data` holds.
+
+    The standard library's parser, because faster ones turn integers beyond 64 bits (numpy's seeds) into floats and
+    refuse the NaN that Python itself writes.
+
+    Raises:
+        DeepError: it is nested too deep.
+        ValueError: it is not JSON, or not UTF-8.
+
+    """
+    try:
+        value = _DECODER.decode(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise DeepError(f"nested deeper than {MAX_DEPTH}") from None
+    # Counting brackets is a bound on the depth, and spares walking almost every document.
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise DeepError(f"nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return depth - 1

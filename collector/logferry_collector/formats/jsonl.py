@@ -1,0 +1,46 @@
+"""JSON Lines: one document a line, appended to as runs end.
+
+A bad line is refused by itself and the lines after it go on. An ordinal is the line's number, so that a line that is
+mended later does not rename the rows after it. A last line without its line feed is taken once nobody writes any more,
+but the cursor stays before it: when the file grows, that line is read again and takes the place of its row.
+"""
+
+from __future__ import annotations
+
+from logferry_collector.formats.json import decode
+from logferry_collector.records import Fault, Parsed, Reject
+
+
+class JSONLines:
+    suffixes = (".jsonl", ".ndjson")
+    grows = True
+    # A batch of parsed documents takes about ten times its bytes in memory.
+    max_bytes = 8 << 20
+
+    def parse(self, data: bytes, lines: int, *, end: bool) -> Parsed:
+        *whole, tail = data.split(b"\n")
+        parsed = Parsed([], len(data) - len(tail), len(whole))
+        for number, line in enumerate(whole, lines + 1):
+            _take(line, number, parsed)
+        unfinished = _last(tail, lines + len(whole) + 1, parsed, end=end) if tail.strip() else ""
+        return Parsed(parsed.documents, parsed.taken, parsed.lines, parsed.rejects, unfinished)
+
+
+def _take(line: bytes, number: int, into: Parsed) -> None:
+    if not line.strip():
+        return
+    try:
+        into.documents.append((number, decode(line)))
+    except ValueError as error:
+        into.rejects.append(Reject(number, Fault.INVALID, f"not JSON: {error}"))
+
+
+def _last(tail: bytes, number: int, into: Parsed, *, end: bool) -> str:
+    try:
+        document = decode(tail)
+    except ValueError as error:
+        return f"last line: not JSON: {error}"
+    if not end:
+        return "last line: without its line feed"
+    into.documents.append((number, document))
+    return ""

@@ -1,0 +1,63 @@
+"""Whose result a document is: its ids, from itself or else from where it lies, and whether it is a result at all."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from logferry.layout import safe_component
+from logferry.results import validate
+from logferry_collector.formats import Format
+from logferry_collector.records import Found, Record
+
+_PART = ".part-"
+_MAX_INTEGER = 1 << 63
+
+
+class NoResultError(ValueError):
+    """A document is no result; the message says why and what would help."""
+
+
+def record_of(document: Any, found: Found, form: Format, ordinal: int) -> Record:
+    """Return the row that a document makes, with the ids that it lacks filled in.
+
+    Raises:
+        NoResultError: a field of a wrong type, an unsafe id, or no id.
+
+    """
+    problem = validate(document) or _out_of_range(document)
+    if problem:
+        raise NoResultError(problem)
+    name = os.path.basename(found.path)
+    stem = next(name.removesuffix(suffix) for suffix in form.suffixes if name.endswith(suffix))
+    run, part, _ = stem.partition(_PART)
+    run_id = document.get("run_id")
+    experiment_id = document.get("experiment_id")
+    if experiment_id is None:
+        experiment_id = _directory(found)
+    if run_id is None:
+        run_id = f"{run}-{ordinal}" if form.grows else run
+    try:
+        document["experiment_id"] = safe_component(experiment_id, "experiment id")
+        document["run_id"] = safe_component(run_id, "run id")
+    except ValueError as error:
+        raise NoResultError(str(error)) from error
+    return Record(ordinal, experiment_id, run_id, bool(part), document.get("revision") or 0, document)
+
+
+def _directory(found: Found) -> str:
+    """Return the name of the first directory below the base."""
+    inside = os.path.relpath(found.path, found.base).split(os.sep)
+    if len(inside) < 2:
+        raise NoResultError(
+            "no experiment_id, and the file lies in no experiment's directory; add one or move the file"
+        )
+    return inside[0]
+
+
+def _out_of_range(document: dict[str, Any]) -> str:
+    for name in ("revision", "attempt"):
+        value = document.get(name)
+        if value is not None and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+            return f"{name} is beyond 64 bits"
+    return ""

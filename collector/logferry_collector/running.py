@@ -1,0 +1,94 @@
+"""Does a collector run here for a home and a store: a lock that falls free with its process, and a status file.
+
+`HOME/agents/.<host>.collector-<store>.lock` is flocked by the running collector and holds its pid; `<store>` is a
+checksum of the store's URL. `HOME/agents/<host>.collector.json` is one JSON object, replaced whole: `up`, `pid`,
+`store`, `rows`, `rejects`, `waiting`, `watching`, `time_ns`, `held` (list of `what`, `path`, `error`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from logferry.layout import Home, host_name
+
+# Whoever asks whether a collector runs holds a shared lock for an instant; a start must outlast that.
+_PATIENCE_S = 0.5
+
+
+class AlreadyRunningError(Exception):
+    """Another collector on this host serves the same home and store; the message has its pid."""
+
+
+def _lock_path(home: Home, url: str) -> Path:
+    return home.agents / f".{host_name()}.collector-{zlib.crc32(url.encode(errors='replace')):08x}.lock"
+
+
+@contextmanager
+def sole_collector(home: Home, url: str) -> Iterator[None]:
+    """Hold the lock of the one collector.
+
+    Raises:
+        AlreadyRunningError: it is held.
+        OSError: the home cannot be written.
+
+    """
+    home.agents.mkdir(parents=True, exist_ok=True)
+    path = _lock_path(home, url)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        if not _locked(fd, fcntl.LOCK_EX, _PATIENCE_S):
+            pid = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            raise AlreadyRunningError(f"a collector (pid {pid}) already serves {home.path} and store {url}")
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def runs(home: Home, url: str) -> bool:
+    """Say whether a collector runs on this host for a home and a store."""
+    try:
+        fd = os.open(_lock_path(home, url), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _locked(fd, fcntl.LOCK_SH, 0)
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int, kind: int, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def status_path(home: Home) -> Path:
+    return home.agents / f"{host_name()}.collector.json"
+
+
+def write_status(home: Home, status: dict[str, Any]) -> None:
+    """Replace the status file; a home that cannot be written has the log to say so."""
+    path = status_path(home)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(status) + "\n", encoding="utf-8")
+        temporary.replace(path)

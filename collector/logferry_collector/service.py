@@ -1,0 +1,195 @@
+"""The collector as a program: builds the parts, looks for changes, waits; `--once` looks once.
+
+A store that is down is tried again with growing pauses; meanwhile nothing is forgotten, because only a commit moves a
+cursor. SIGTERM and SIGINT: one last scan, then the end; a second one ends without it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.layout import Home
+from logferry_collector.config import CollectorConfig, load_config
+from logferry_collector.running import AlreadyRunningError, sole_collector, write_status
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
+from logferry_collector.takein import TakeIn
+from logferry_collector.watch import Watch
+
+_BACKOFF_MIN_S = 0.5
+# A scheduler gives 30 s after SIGTERM, and the agent has its share of them.
+_LAST_SCAN_S = 10.0
+
+
+class Service:
+    """Looks for changed results until it is told to stop.
+
+    Args:
+        home: whose `results/` is watched.
+        url: the store.
+        config: how often and how much.
+        clock_ns: the time of day.
+        say: where problems are told.
+
+    """
+
+    def __init__(
+        self, home: Home, url: str, config: CollectorConfig, *, clock_ns: Callable[[], int], say: Callable[[str], None]
+    ) -> None:
+        self._home, self._url, self._config = home, url, config
+        self._clock_ns, self._say = clock_ns, say
+        self._wake = threading.Event()
+        self._watch = Watch(str(home.results), self._wake)
+        self._watching = False
+        self._store: Store | None = None
+        self._take_in: TakeIn | None = None
+        self._backoff_s = 0.0
+        self._problem = ""
+        self._stops = 0
+        self._last_moment = 0.0
+        self._next_scan = 0.0
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """End after a last scan; called again, at once."""
+        self._stops += 1
+        self._last_moment = time.monotonic() + _LAST_SCAN_S
+        self._wake.set()
+
+    def run(self) -> None:
+        self._home.results.mkdir(parents=True, exist_ok=True)
+        refused = self._watch.start()
+        self._watching = not refused
+        if refused:
+            self._say(f"no notifications for {self._home.results}: {refused}; a scan every {self._config.rescan_s:g} s")
+        try:
+            while not self._stops:
+                self._look()
+                self._rest()
+            self._next_scan = 0.0
+            self._look()
+        finally:
+            self._watch.stop()
+            self._tell(up=False)
+            self._close()
+
+    def _look(self) -> None:
+        """Take in what changed, or note why the store does not take it."""
+        try:
+            if self._store is None or self._take_in is None:
+                self._store = open_url(self._url)
+                self._take_in = TakeIn(self._store, self._home, self._config, self._clock_ns)
+            self._take(self._take_in)
+        except StoreDownError as error:
+            self._close()
+            self._backoff_s = min(max(_BACKOFF_MIN_S, self._backoff_s * 2), self._config.backoff_max_s)
+            self._next_scan = 0.0  # the hints are used up; a scan finds what they were about
+            if str(error) != self._problem:
+                self._say(f"{error}; trying again, nothing is skipped")
+            self._problem = str(error)
+        else:
+            if self._problem:
+                self._say(f"store {self._url}: works again")
+            self._backoff_s, self._problem = 0.0, ""
+        self._tell(up=True)
+
+    def _take(self, take_in: TakeIn) -> None:
+        hints = self._watch.drain()
+        if hints is None or time.monotonic() >= self._next_scan:
+            found = take_in.discover.scan()
+            take_in.consolidator.forget_gone_rejects()
+            self._next_scan = time.monotonic() + self._config.rescan_s
+        else:
+            found = take_in.discover.look(hints | set(take_in.discover.due()))
+        take_in.consolidator.take(found, self._give_up)
+
+    def _give_up(self) -> bool:
+        return self._stops > 1 or (self._stops == 1 and time.monotonic() > self._last_moment)
+
+    def _rest(self) -> None:
+        pause_s = self._backoff_s or self._next_scan - time.monotonic()
+        due_ns = self._take_in.discover.next_due_ns() if self._take_in else None
+        if due_ns is not None and not self._backoff_s:
+            pause_s = min(pause_s, (due_ns - self._clock_ns()) / 1e9)
+        if self._backoff_s:  # hints do not make a store that is down better
+            self._wake.clear()
+        if self._wake.wait(max(0.0, pause_s)) and not self._stops:
+            time.sleep(self._config.gather_s)
+        if not self._stops:
+            self._wake.clear()
+
+    def _tell(self, *, up: bool) -> None:
+        rows = rejects = None
+        if self._store is not None:
+            rows, rejects = self._store.counts()
+        held = [{"what": "store", "path": self._url, "error": self._problem}] if self._problem else []
+        status: dict[str, Any] = {"up": up, "pid": os.getpid(), "store": self._url, "rows": rows, "rejects": rejects}
+        waiting = self._take_in.discover.waiting if self._take_in else None
+        status |= {"waiting": waiting, "watching": self._watching, "time_ns": self._clock_ns(), "held": held}
+        write_status(self._home, status)
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = self._take_in = None
+
+
+def collector(arguments: list[str]) -> int:
+    """Collect results, as a service or once."""
+    parser = Parser("collector")
+    parser.add_argument("--once", action="store_true", help="scan once and end")
+    options = parser.parse_args(arguments)
+    settings = settings_of(options)
+    config = load_config(settings.config)
+    home, url = Home(settings.home), url_of(settings)
+    try:
+        return _once(home, url, config) if options.once else _serve(home, url, config)
+    except StoreRefusedError as error:
+        raise UsageError(str(error)) from error
+    except (StoreDownError, AlreadyRunningError) as error:
+        _say(str(error))
+    except OSError as error:
+        _say(f"{error.filename or home.path}: {error.strerror}; LOGFERRY_HOME names the directory of the results")
+    return NO
+
+
+def _once(home: Home, url: str, config: CollectorConfig) -> int:
+    store = open_url(url)
+    try:
+        taken = TakeIn(store, home, config)()
+        rows, rejects = store.counts()
+        print(f"{taken} changed files taken in; {rows} results, {rejects} rejects in {printable(url)}")
+    finally:
+        store.close()
+    return FINE
+
+
+def _serve(home: Home, url: str, config: CollectorConfig) -> int:
+    with sole_collector(home, url):
+        _check(url)
+        service = Service(home, url, config, clock_ns=time.time_ns, say=_say)
+        before = {number: signal.signal(number, service.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            service.run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return FINE
+
+
+def _check(url: str) -> None:
+    """Refuse at the start what no waiting can mend; a store that is only down is waited for."""
+    try:
+        open_url(url).close()
+    except StoreDownError:
+        return
+
+
+def _say(message: str) -> None:
+    print(f"logferry collector: {printable(message)}", file=sys.stderr, flush=True)

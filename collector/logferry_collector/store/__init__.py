@@ -1,0 +1,116 @@
+"""The results store: one protocol, and which backend a URL names.
+
+A backend keeps files' cursors, the rows of those files, and what was refused, and commits them together. It is used by
+one thread at a time; several processes may have the same store open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from logferry.layout import Home, filesystem_type, is_network, prepare_node_dir
+from logferry.settings import Settings
+from logferry_collector.records import FileState, Intake, Reject, Stamp
+from logferry_collector.where import Key, Query
+
+
+class StoreError(Exception):
+    """The store cannot be used."""
+
+
+class StoreRefusedError(StoreError):
+    """It never will be usable as it is; the message says what to set instead."""
+
+
+class StoreDownError(StoreError):
+    """It cannot be read or written now (locked, full, read-only): try again later. Nothing was changed."""
+
+
+class Store(Protocol):
+    """What every backend does. Any method may raise `StoreDownError`."""
+
+    @property
+    def url(self) -> str: ...
+
+    # Writing
+    def stamps(self) -> dict[str, Stamp]:
+        """Return the stamp of every file that is known, taken in or refused."""
+
+    def files(self, paths: Sequence[str]) -> dict[str, FileState]:
+        """Return what is known of some files."""
+
+    def files_of_inode(self, stamp: Stamp) -> list[FileState]:
+        """Return the files that had this device and inode when they were last read."""
+
+    def commit(self, intakes: Sequence[Intake]) -> list[bool]:
+        """Commit some files' changes in one transaction; say of each whether its version still held."""
+
+    def drop_rejects(self, paths: Sequence[str]) -> None:
+        """Forget what was refused of some files that are gone."""
+
+    # Reading
+    def keys(self) -> list[Key]:
+        """Return the keys that occur in any document, in order of section and name."""
+
+    def documents(self, query: Query) -> Iterator[dict[str, Any]]:
+        """Return the result documents of a query, whole and in order."""
+
+    def values(self, query: Query, keys: Sequence[Key]) -> Iterator[tuple[Any, ...]]:
+        """Return some values of each result of a query; None where a result has none."""
+
+    def runs_like(self, text: str) -> list[tuple[str, str]]:
+        """Return (experiment id, run id) of runs whose id is `text`, else of those that begin or end with it."""
+
+    def files_of_run(self, experiment_id: str, run_id: str) -> list[tuple[str, bool, bool]]:
+        """Return (path, is a part, is the winner) of each file with a row for a run, the winner first."""
+
+    def running_hosts(self) -> list[str]:
+        """Return the hosts of runs whose status is RUNNING."""
+
+    def rejects(self) -> list[tuple[str, Reject]]:
+        """Return what was refused, by path."""
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many results and how many rejects there are."""
+
+    def prepare(self, keys: Sequence[Key]) -> None:
+        """Make access by these keys fast, where that pays; never fails."""
+
+    def close(self) -> None: ...
+
+
+def url_of(settings: Settings) -> str:
+    """Return the URL of the store in force: the one that is set, or the default place for this home.
+
+    Raises:
+        LayoutError: the default would lie in a node directory that cannot be used.
+
+    """
+    if settings.store:
+        return settings.store
+    if is_network(filesystem_type(settings.home)):
+        return str(prepare_node_dir(settings.node_dir).path / "results.db")
+    return str(Home(settings.home).store)
+
+
+def open_url(url: str, *, busy_s: float = 10.0) -> Store:
+    """Open the store that a URL or path names, and bring it to the present version.
+
+    Raises:
+        StoreRefusedError: the URL, the place or the store's version cannot be used.
+        StoreDownError: it cannot be opened now.
+
+    """
+    from logferry_collector.store.sqlite import SQLite  # noqa: PLC0415 - a backend is imported when it is used
+
+    scheme, separator, rest = url.partition(":")
+    if separator and scheme in {"postgres", "postgresql"}:
+        raise StoreRefusedError(f"{scheme}: this version keeps results in SQLite only; set LOGFERRY_STORE to a path")
+    if separator and scheme != "sqlite" and "/" not in scheme:
+        raise StoreRefusedError(f"store {url!a} is neither a path nor sqlite:PATH; set LOGFERRY_STORE to one")
+    path = (rest.removeprefix("//") if scheme == "sqlite" and separator else url) or ""
+    if not path:
+        raise StoreRefusedError(f"store {url!a} names no file; set LOGFERRY_STORE to a path")
+    return SQLite(Path(path).expanduser().absolute(), busy_s)

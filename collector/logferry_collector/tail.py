@@ -1,0 +1,127 @@
+"""Where to go on reading a file: the cursor, and whether the file is still the one that the cursor is of.
+
+A cursor is (device, inode, offset, marker): the marker is BLAKE2b-128 of the up to `MARKER_BYTES` before the offset
+(of all bytes, for a file that is read whole whenever it changes).
+A file that grew, is the same inode and still holds those bytes is read on from the offset. Everything else is read
+anew: it became shorter (copy-truncate), it is another inode (replaced), the bytes before the offset changed (rewritten
+in place, or truncated and grown past the offset again), or it changed without growing.
+
+Limit: an edit in place more than `MARKER_BYTES` before the offset that is followed by an append, both between two
+looks, goes unnoticed until the file changes again without growing. Reading it whole on each append is the price of
+noticing, and grows with the square of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from logferry_collector.formats import Format
+from logferry_collector.records import FileState, Stamp
+
+MARKER_BYTES = 64 << 10
+
+
+class UnreadableError(Exception):
+    """A path cannot be read as a file; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Bytes read from a file at its cursor. `anew`: from the beginning, and what was taken before is void."""
+
+    stamp: Stamp
+    start: int
+    lines: int
+    data: bytes
+    anew: bool
+
+    @property
+    def at_end(self) -> bool:
+        return self.start + len(self.data) >= self.stamp.size
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Open a regular file for reading, never following a link and never waiting for a FIFO.
+
+    Raises:
+        UnreadableError: it is something else, or may not be read.
+        FileNotFoundError: it is gone.
+
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = "is a link, which is not followed" if error.errno == errno.ELOOP else f"{error.strerror}"
+        raise UnreadableError(reason) from error
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise UnreadableError(not_regular(mode))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def not_regular(mode: int) -> str:
+    """Return what a thing is that is no regular file."""
+    kinds = {
+        stat.S_IFLNK: "a link, which is not followed",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return f"is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file"
+
+
+def read_on(fd: int, form: Format, state: FileState | None) -> Slice:
+    """Read what is new in a file: from the cursor where it holds, else from the beginning."""
+    stamp = Stamp.of(os.fstat(fd))
+    if form.grows and state is not None and _still_the_same(fd, stamp, state):
+        return Slice(stamp, state.offset, state.lines, _read(fd, form.max_bytes, state.offset), anew=False)
+    return Slice(stamp, 0, 0, _read(fd, form.max_bytes, 0), anew=True)
+
+
+def _still_the_same(fd: int, stamp: Stamp, state: FileState) -> bool:
+    if stamp[:2] != state.stamp[:2] or state.offset == 0:
+        return False
+    grew = stamp.size > state.stamp.size
+    # The same stamp: somebody asks again because the file was written just when it was read.
+    return (grew or stamp == state.stamp) and marker(fd, state.offset) == state.marker
+
+
+def was_renamed(fd: int, stamp: Stamp, state: FileState, *, whole: bool) -> bool:
+    """Say whether an open file is the one that `state` knows under a name that is gone now."""
+    if stamp[:2] != state.stamp[:2] or not 0 < state.offset <= stamp.size:
+        return False
+    return marker(fd, state.offset, whole=whole) == state.marker
+
+
+def marker(fd: int, offset: int, *, whole: bool = False) -> bytes:
+    """Return the hash of the bytes before `offset`, of all of them for a file that is read whole."""
+    size = offset if whole else min(offset, MARKER_BYTES)
+    return hashlib.blake2b(_read(fd, size, offset - size), digest_size=16).digest()
+
+
+def _read(fd: int, size: int, offset: int) -> bytes:
+    """Read `size` bytes, fewer only at the end of the file."""
+    data = os.pread(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    while sum(map(len, parts)) < size:
+        more = os.pread(fd, size - sum(map(len, parts)), offset + sum(map(len, parts)))
+        if not more:
+            break
+        parts.append(more)
+    return b"".join(parts)
