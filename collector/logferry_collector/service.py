@@ -52,7 +52,9 @@ class Service:
         self._take_in: TakeIn | None = None
         self._backoff_s = 0.0
         self._problem = ""
+        self._counts: tuple[int, int] | None = None
         self._stops = 0
+        self._stopping = threading.Event()
         self._last_moment = 0.0
         self._next_scan = 0.0
 
@@ -60,6 +62,7 @@ class Service:
         """End after a last scan; called again, at once."""
         self._stops += 1
         self._last_moment = time.monotonic() + _LAST_SCAN_S
+        self._stopping.set()
         self._wake.set()
 
     def run(self) -> None:
@@ -86,6 +89,7 @@ class Service:
                 self._store = open_url(self._url)
                 self._take_in = TakeIn(self._store, self._home, self._config, self._clock_ns)
             self._take(self._take_in)
+            self._counts = self._store.counts()
         except StoreDownError as error:
             self._close()
             self._backoff_s = min(max(_BACKOFF_MIN_S, self._backoff_s * 2), self._config.backoff_max_s)
@@ -113,21 +117,19 @@ class Service:
         return self._stops > 1 or (self._stops == 1 and time.monotonic() > self._last_moment)
 
     def _rest(self) -> None:
-        pause_s = self._backoff_s or self._next_scan - time.monotonic()
+        if self._backoff_s:  # hints do not mend a store that is down
+            self._stopping.wait(self._backoff_s)
+            return
+        pause_s = self._next_scan - time.monotonic()
         due_ns = self._take_in.discover.next_due_ns() if self._take_in else None
-        if due_ns is not None and not self._backoff_s:
+        if due_ns is not None:
             pause_s = min(pause_s, (due_ns - self._clock_ns()) / 1e9)
-        if self._backoff_s:  # hints do not make a store that is down better
-            self._wake.clear()
-        if self._wake.wait(max(0.0, pause_s)) and not self._stops:
-            time.sleep(self._config.gather_s)
-        if not self._stops:
+        if self._wake.wait(max(0.0, pause_s)):
+            self._stopping.wait(self._config.gather_s)
             self._wake.clear()
 
     def _tell(self, *, up: bool) -> None:
-        rows = rejects = None
-        if self._store is not None:
-            rows, rejects = self._store.counts()
+        rows, rejects = self._counts or (None, None)
         held = [{"what": "store", "path": self._url, "error": self._problem}] if self._problem else []
         status: dict[str, Any] = {"up": up, "pid": os.getpid(), "store": self._url, "rows": rows, "rejects": rejects}
         waiting = self._take_in.discover.waiting if self._take_in else None
