@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from logferry.wire import MAX_PRODUCER_ID_BYTES
 from logferry_agent.fs import FileSystem, Problem, write_all
 from logferry_agent.journal_recovery import Segment, recover, segment_path
 from logferry_agent.quarantine import Quarantine
@@ -26,6 +27,7 @@ from logferry_agent.segment import (
     AGENT,
     EVENTS,
     HELLO,
+    MAX_PAYLOAD,
     RECORD_BYTES,
     Damage,
     Entry,
@@ -111,6 +113,10 @@ class Journal:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Write and sync what is queued, end the thread; say whether all of it became durable in time."""
         with self._wake:
@@ -124,8 +130,16 @@ class Journal:
         return done
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Queue entries; they become durable in this order."""
+        """Queue entries; they become durable in this order.
+
+        Raises:
+            ValueError: one is larger than a record may be; none is queued then.
+
+        """
         new = list(entries)
+        for entry in new:
+            if len(entry.payload) > MAX_PAYLOAD or len(entry.producer.encode()) > MAX_PRODUCER_ID_BYTES:
+                raise ValueError(f"a record of {len(entry.payload)} bytes of {entry.producer!a} is beyond the limits")
         with self._wake:
             self._queue += new
             self.queued_bytes += sum(map(_size, new))

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from logferry.wire import MAX_FRAME_BYTES, MAX_PRODUCER_ID_BYTES
+from logferry.wire import MAX_FRAME_BYTES
 
 HELLO, EVENTS, AGENT = 1, 2, 3
 KINDS = (HELLO, EVENTS, AGENT)
@@ -124,8 +124,6 @@ def read_header(pread: Pread, segment: int) -> Header | None:
 def encode_record(entry: Entry, position: int, synced: int) -> bytes:
     """Return the header of the record; the payload follows as it is."""
     name = entry.producer.encode()
-    if len(name) > MAX_PRODUCER_ID_BYTES or len(entry.payload) > MAX_PAYLOAD:
-        raise ValueError(f"a record of {len(entry.payload)} bytes of {entry.producer!a} is beyond the limits")
     crc32 = zlib.crc32(entry.payload) if entry.crc32 is None else entry.crc32
     about = (entry.kind, len(name), 0, position, entry.first, name, entry.events, len(entry.payload), crc32, synced)
     head = _RECORD.pack(_RECORD_MAGIC, *about, 0)[:-4]

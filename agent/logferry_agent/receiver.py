@@ -1,0 +1,236 @@
+"""The ROUTER socket: frames in, acks and level changes out.
+
+One asyncio reader on the socket's descriptor. That descriptor is edge-triggered: after anything that was received or
+sent there may be more without a new edge, so every turn ends by asking the socket itself. A turn is bounded, so that
+timers and acks get theirs under load; ZeroMQ takes frames fairly across connections.
+
+Input is untrusted: what does not decode is counted by reason, refused, and disturbs no other producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from logferry import wire
+from logferry_agent.journal import Entry, Journal
+from logferry_agent.producers import Answer, Producer, Producers, Refused, Run, Taken
+
+_log = logging.getLogger(__name__)
+# A turn of the loop takes at most so many frames.
+_TURN_FRAMES = 32
+# More than this queued for the journal only moves the queue from the producers' spools into memory.
+QUEUE_BYTES = 32 << 20
+# Larger frames end the connection inside ZeroMQ, before memory is used for them.
+_LARGEST_BYTES = 2 * wire.MAX_FRAME_BYTES
+_MAX_PARTS = 8
+_MAX_QUESTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the receiver needs of others: `full` says whether a run's batches are refused for now."""
+
+    full: Callable[[Run], bool]
+    level_for: Callable[[str, str], int | None]
+    checkpoint: Callable[[str, str], None]
+    answer: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class Receiver:
+    """The agent's socket at `address`; `start` binds and needs a running loop."""
+
+    def __init__(self, address: str, producers: Producers, journal: Journal, hooks: Hooks) -> None:
+        self._address, self._producers, self._journal, self._hooks = address, producers, journal, hooks
+        self.refused: Counter[str] = Counter()
+        self.frames = 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        # Frames that wait in ZeroMQ are copies of what the spools hold: a thousand producers times two are enough.
+        self._socket.rcvhwm = 2
+        self._socket.sndhwm = 64
+        self._socket.backlog = 1024
+        self._socket.linger = 0
+        self._socket.maxmsgsize = _LARGEST_BYTES
+        self._socket.router_mandatory = True
+        self._paused = False
+        self._turn: asyncio.Handle | None = None
+        self._questions: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket.bind(self._address)
+        self._fd = int(self._socket.fd)
+        self._loop.add_reader(self._fd, self._again)
+        self._again()
+
+    def stop(self) -> None:
+        self._loop.remove_reader(self._fd)
+        if self._turn:
+            self._turn.cancel()
+        for question in self._questions:
+            question.cancel()
+        self._socket.close()
+        self._context.term()
+
+    def take_durable(self, entries: Iterable[Entry]) -> None:
+        """Ack what the journal made durable, once per producer however many batches that were."""
+        self._producers.take_durable(entries)
+        self.tell()
+
+    def take_written(self, written: dict[str, int]) -> None:
+        self._producers.take_written(written)
+        self.tell()
+
+    def tell(self) -> None:
+        """Send welcomes and acks that are due, and go on reading if the journal has room again."""
+        for one, frame in self._producers.news(self._hooks.level_for):
+            if self._send_to(one, frame):
+                self._producers.told(one, frame)
+        if self._paused and (self._has_room() or self._journal.held):
+            self._paused = False
+        self._again()
+
+    def push_levels(self) -> None:
+        """Tell every connected producer whose level has changed."""
+        for one in self._producers:
+            level = self._hooks.level_for(*one.run)
+            if one.identity and not one.greet and level != one.level and self._send_to(one, wire.Level(one.id, level)):
+                one.level = level
+        self._again()
+
+    def reachable(self, one: Producer) -> bool:
+        """Say whether the producer's connection is there, by telling it the level that it has."""
+        return one.identity is not None and (
+            self._send_to(one, wire.Level(one.id, one.level)) or one.identity is not None
+        )
+
+    # reading
+
+    def _again(self) -> None:
+        if self._turn is None and not self._paused:
+            self._turn = self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        for _ in range(_TURN_FRAMES):
+            if not self._has_room() and not self._journal.held:
+                self._paused = True
+                return
+            try:
+                identity, *parts = self._receive()
+            except zmq.Again:
+                break
+            self.frames += 1
+            self._handle(identity, parts)
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._again()
+
+    def _receive(self) -> list[bytes]:
+        """Receive one message; of one with too many parts only the first ones are kept."""
+        parts = [self._socket.recv(zmq.NOBLOCK)]
+        while self._socket.rcvmore:
+            part = self._socket.recv(zmq.NOBLOCK)
+            if len(parts) < _MAX_PARTS:
+                parts.append(part)
+        return parts
+
+    def _has_room(self) -> bool:
+        return self._journal.queued_bytes < QUEUE_BYTES
+
+    def _handle(self, identity: bytes, parts: list[bytes]) -> None:
+        if parts == [b""]:  # a probe: somebody connected, and may have been known to an agent before
+            self._send(identity, wire.Who(""))
+            return
+        frame = wire.decode(parts)
+        if isinstance(frame, wire.Batch):
+            self._batch(frame, identity)
+        elif isinstance(frame, wire.Hello):
+            self._hello(frame, identity)
+        elif isinstance(frame, wire.Flush):
+            one = self._producers.get(frame.producer)
+            if one and one.identity == identity:
+                self._hooks.checkpoint(*one.run)
+        elif isinstance(frame, wire.Ask):
+            self._ask(frame, identity)
+        elif isinstance(frame, wire.Bad):
+            self._refuse(Refused(frame.reason, frame.detail))
+        else:
+            self._refuse(Refused("kind", f"{type(frame).__name__} is not for an agent"))
+
+    def _refuse(self, refused: Refused) -> None:
+        self.refused[refused.reason] += 1
+        _log.warning("refused a frame (%s): %a", refused.reason, refused.detail)
+
+    def _hello(self, frame: wire.Hello, identity: bytes) -> None:
+        entry = self._producers.hello(frame, identity)
+        if isinstance(entry, Refused):
+            self._refuse(entry)
+            return
+        if entry:
+            self._journal.append([entry])
+        one = self._producers.get(frame.producer)
+        if one:
+            self._producers.wants_news(one)
+            self.tell()
+
+    def _batch(self, batch: wire.Batch, identity: bytes) -> None:
+        one = self._producers.get(batch.producer)
+        if one and one.identity == identity and self._is_full(one):
+            self._send_to(one, wire.Nack(one.id, one.next, "full"))
+            return
+        answer: Answer = self._producers.offer(batch, identity)
+        if isinstance(answer, Taken):
+            self._journal.append([answer.entry])
+        elif isinstance(answer, wire.Nack | wire.Who):
+            self._send(identity, answer)
+        elif isinstance(answer, Refused):
+            self._refuse(answer)
+        else:
+            self.tell()
+
+    def _is_full(self, one: Producer) -> bool:
+        return not self._has_room() or self._hooks.full(one.run)
+
+    def _ask(self, frame: wire.Ask, identity: bytes) -> None:
+        if len(self._questions) >= _MAX_QUESTIONS:
+            self._refuse(Refused("busy", f"{_MAX_QUESTIONS} questions are being answered"))
+            return
+        task = self._loop.create_task(self._answer(frame, identity))
+        self._questions.add(task)
+        task.add_done_callback(self._questions.discard)
+
+    async def _answer(self, frame: wire.Ask, identity: bytes) -> None:
+        try:
+            said = await self._hooks.answer(frame.verb, frame.arguments)
+        except Exception as error:  # a question must not end the agent, whatever it asks
+            _log.exception("cannot answer %a", frame.verb)
+            said = {"error": f"{type(error).__name__}: {error}"}
+        self._send(identity, wire.Answer(said))
+        self._again()
+
+    # sending
+
+    def _send_to(self, one: Producer, frame: wire.Frame) -> bool:
+        sent = one.identity is not None and self._send(one.identity, frame)
+        if sent is None:
+            self._producers.lost_connection(one)
+        return bool(sent)
+
+    def _send(self, identity: bytes, frame: wire.Frame) -> bool | None:
+        """Send a frame; False where the peer takes no more for now, None where it is gone."""
+        try:
+            self._socket.send_multipart([identity, *wire.encode(frame)], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return None
+            raise
+        return True
