@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
 from typing import Any
 from zlib import crc32
 
+from logferry.diagnostics import complain
 from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
 from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
 from logferry.segment import (
@@ -51,11 +51,12 @@ _KEEP_FREE = 0.1
 class Hot:
     """What a log call reads. One object per run and process; its fields change, it never does."""
 
-    __slots__ = ("admit", "append", "busy", "level", "pack", "threshold", "write")
+    __slots__ = ("admit", "append", "busy", "clock", "level", "pack", "threshold", "write")
 
     threshold: int
     level: int
     busy: bool  # a value's own code runs inside of `pack`: whoever comes meanwhile packs by himself
+    clock: Callable[[], int]  # nanoseconds since the epoch
     pack: Callable[[Any], bytes]
     write: Callable[[bytes], Any]
     admit: Callable[[int], bool]
@@ -119,6 +120,7 @@ class Buffer:
     def admit(self, level: int) -> bool:
         """Decide about a call at or above the run's level whose level is below `threshold`."""
         if self._closed:
+            complain("finished", "an event was logged after its run was finished; it is not kept")
             return False
         if self.asleep:
             self.asleep = False
@@ -155,7 +157,7 @@ class Buffer:
             new, self._spare = self._spare, None
             if new is None or new.size < need + HEADER.size:
                 self.head.outrun += 1
-                new = self._allocate(max(self._segments[-1].size, need + HEADER.size)) or new
+                new = self._allocate(max(self._next_size(), need + HEADER.size)) or new
             if new is None or new.size < need + HEADER.size:
                 self._spare = new
                 self._mark = FULL
@@ -197,6 +199,10 @@ class Buffer:
         except OSError:
             return None
 
+    def _next_size(self) -> int:
+        # Fast: 64 KiB last for less than a millisecond at full speed, and the shipper looks in every five.
+        return min(self._largest, self._segments[-1].size * 16)
+
     def _used(self) -> int:
         return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
 
@@ -231,12 +237,12 @@ class Buffer:
                 self._relax()
         spare = self._spare
         if spare is None and not self._closed and self._mark < FULL:
-            # Grow fast: at full speed 64 KiB last for less than a millisecond.
-            size = min(self._largest, self._segments[-1].size * 4)
             with self._lock:
-                self._spare = spare = self._allocate(size)
+                self._spare = spare = self._allocate(self._next_size())
             self._populated = 0
-        if spare is None or self._populated >= spare.size:
+        active = self._segments[-1]
+        # Pages that are faulted in get written back: not for a quiet producer.
+        if spare is None or self._populated >= spare.size or active.tell() < active.size // 4:
             return False
         self._populated = spare.populate(self._populated)
         return self._populated < spare.size
@@ -304,7 +310,7 @@ class Buffer:
             shed = {level_name(level): count for level, count in new.items() if count}
             if not shed:
                 return True
-            packed = pack_event(time_ns(), SYSTEM, GAP, None, {"shed": shed, "cause": "full"})
+            packed = pack_event(self._hot.clock(), SYSTEM, GAP, None, {"shed": shed, "cause": "full"})
             record = frame(packed)
             try:
                 self._hot.write(record)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from time import time_ns
 from traceback import TracebackException
 from typing import Any
 from zlib import crc32
@@ -30,7 +29,7 @@ from logferry.segment import record_head
 
 def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str, Any]) -> None:
     """Log one event that the level check let pass. Never raises."""
-    stamp = time_ns()
+    stamp = hot.clock()
     if hot.busy:  # called by code of a value that is being packed right now: the packer is taken
         _emit_slowly(hot, stamp, level, event, message, fields)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -51,11 +52,15 @@ class Producer:
         about = _about(member, settings, owner)
         node = NodeDir(settings.node_dir)
         where = f"events are kept in {node.spool} (in a container: bind this directory); start one with: logferry agent"
+        directory = None
         try:
             node = prepare_node_dir(settings.node_dir)
             directory, self._lock_fd = spool.create(node.spool, name, about)
             self._buffer = Buffer(directory, settings.spool_bytes, hot)
         except OSError as error:
+            if directory is not None:
+                with contextlib.suppress(OSError):
+                    spool.remove(directory)
             self._drop_lock()
             self.in_memory = True
             complain("spool", f"no spool ({_reason(error)}): events are kept in memory until an agent takes them")

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable
 from math import ceil
 from time import monotonic
@@ -69,6 +70,7 @@ class Shipper:
         self._hello_at = self._shipped_at = self._paused_until = 0.0
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
+        self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
         self._stopping = False
         self._ended = threading.Event()
         self._bell, self._ear = socket.socketpair()
@@ -84,6 +86,13 @@ class Shipper:
         """End the thread's sleep. Never waits."""
         with contextlib.suppress(OSError):
             self._bell.send(b"!")
+
+    def submit(self, task: Callable[[], None]) -> threading.Event:
+        """Run `task` on the thread; the event returned is set when it is done, or never will be."""
+        done = threading.Event()
+        self._tasks.append((task, done))
+        self.wake()
+        return done
 
     def flush(self, written: bool, timeout: float) -> None:
         """Wait until all that was logged before is durable (or written), at most `timeout` seconds."""
@@ -114,6 +123,8 @@ class Shipper:
         finally:
             for flush in self._flushes + self._requests:
                 flush.done.set()
+            for _, done in self._tasks:
+                done.set()
             self._bell.close()
             self._ear.close()
             self._ended.set()
@@ -140,6 +151,7 @@ class Shipper:
             self._greet(dealer, now)
             self._ship(dealer, now)
             self._settle_flushes(dealer)
+            self._do_tasks()
             more = self._buffer.prepare()
             if not self._greeted and now - max(started, heard) > _NO_AGENT_S:
                 complain("no agent", f"no agent for {_NO_AGENT_S:.0f} s; {self._where}")
@@ -148,7 +160,18 @@ class Shipper:
             poller.poll(0 if more else ceil(self._timeout(now) * 1000))
             with contextlib.suppress(BlockingIOError):
                 self._ear.recv(4096)
+        self._do_tasks()
         self._ship(dealer, monotonic())
+
+    def _do_tasks(self) -> None:
+        while self._tasks:
+            task, done = self._tasks.popleft()
+            try:
+                task()
+            except Exception as error:  # a task that fails must not end the shipping
+                complain("task", f"{type(error).__name__}: {error}")
+            finally:
+                done.set()
 
     def _timeout(self, now: float) -> float:
         """Return how long to wait for a frame or a wake-up, in seconds."""

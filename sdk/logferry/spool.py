@@ -225,10 +225,12 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
     for path in sorted(directory.glob("[0-9]*.seg")):
         try:
             data = path.read_bytes()
-            magic, version, first = HEADER.unpack_from(data)
-        except (OSError, struct.error) as error:
+        except OSError as error:
             yield Hole(expected, None, "missing", str(error).encode())
             continue
+        if not any(data[: HEADER.size]):  # the producer died while it prepared this one
+            continue
+        magic, version, first = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
         if magic != MAGIC or version != VERSION:
             yield Hole(expected, None, "version" if magic == MAGIC else "checksum", data)
             continue

@@ -1,0 +1,207 @@
+"""This process's share of the run's result: who owns the document, what it says, and its file.
+
+A document is changed in memory first, put into the spool as an event next, and written to its file last: whichever
+step a process dies after, the agent finds enough in the spool to finish. Files are only touched on the shipper thread,
+so that a file system that hangs never holds up the job.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from logferry import results, spool
+from logferry.diagnostics import complain
+from logferry.events import plain, plain_key
+from logferry.layout import Home, NodeDir
+
+_SILENT_HOST_S = 300.0
+# Producers of this process: their locks look free from inside (a process cannot conflict with itself).
+own_producers: set[str] = set()
+
+
+class Document:
+    """The result document of a run as one producer sees it.
+
+    Args:
+        home: where results are.
+        node: where the spools of this host are, to see whether an owner lives.
+        producer: the producer's id.
+        rank: the process's rank where ranks are known; then rank 0 owns the document and no other.
+        first: the document as it is at the start, status `RUNNING`.
+
+    """
+
+    def __init__(self, home: Home, node: NodeDir, producer: str, rank: int | None, first: dict[str, Any]) -> None:
+        self._home, self._node, self._producer, self._rank = home, node, producer, rank
+        self._lock = threading.RLock()
+        self.pid = os.getpid()
+        self._data = {**first, "owner": producer, "attempt": 1, "revision": 1}
+        self._saved = 0
+        self.owner: bool | None = None if rank in {None, 0} else False
+        self._path = home.result(first["experiment_id"], first["run_id"])
+
+    def part_of(self, producer: str) -> Document:
+        """Return the share of a forked child, which never owns the document."""
+        part = Document(self._home, self._node, producer, self._rank, {**self._data, "metrics": {}})
+        part.owner = False
+        return part
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what this process has to say now: the whole document, or its part where another one owns it."""
+        with self._lock:
+            if self.owner is not False:
+                return dict(self._data)
+            part = {key: self._data[key] for key in ("experiment_id", "run_id", "timestamp", "metrics", "revision")}
+            return {**part, "producer": self._producer, "rank": self._rank}
+
+    def merge(self, metrics: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
+        """Merge metrics into the document; return the snapshot."""
+        with self._lock:
+            self._data["metrics"] = {**self._data["metrics"], **_plain_map(metrics)}
+            self._touch(now_ns)
+            return self.snapshot()
+
+    def finish(self, status: str, end: dict[str, Any] | None, started_ns: int, now_ns: int) -> dict[str, Any]:
+        """Complete the document; return the snapshot."""
+        with self._lock:
+            duration = round((now_ns - started_ns) / 1e9, 6)
+            self._data.update(status=status, exit=plain(end)[0], duration_s=duration)
+            self._touch(now_ns)
+            return self.snapshot()
+
+    def add_environment(self, environment: dict[str, Any]) -> None:
+        with self._lock:
+            self._data["environment"] = environment
+            self._data["revision"] += 1
+
+    def _touch(self, now_ns: int) -> None:
+        self._data["timestamp"] = stamp(now_ns)
+        self._data["revision"] += 1
+
+    # --- on the shipper thread ---
+
+    def claim(self) -> None:
+        """Create the run's file, or take it over from a dead owner, or leave it to its owner."""
+        if self.owner is not None:
+            return
+        try:
+            if results.create(self._path, self.snapshot()):
+                self.owner, self._saved = True, 1
+            else:
+                self._claim_existing()
+        except (OSError, results.ResultError) as error:
+            complain("results", f"the result file is delayed: {error}")
+
+    def _claim_existing(self) -> None:
+        found = results.read(self._path)
+        attempt = int(found.get("attempt") or 1) + 1
+        if found.get("owner") == self._producer:
+            self.owner = True
+            return
+        mark = self._path.with_name(f".{self._path.stem[:100]}.attempt-{attempt}")
+        if self._lives(found) or not results.create(mark, {"owner": self._producer}):
+            self.owner = False
+            return
+        with self._lock:
+            for field in ("metrics", "config"):
+                older = found.get(field)
+                self._data[field] = {**(older if isinstance(older, dict) else {}), **self._data[field]}
+            self._data["attempt"] = attempt
+            self._data["revision"] = int(found.get("revision") or 1) + 1
+            document = dict(self._data)
+        results.replace(self._path, document)
+        self.owner, self._saved = True, document["revision"]
+        with suppress(OSError):
+            mark.unlink()
+
+    def _lives(self, found: dict[str, Any]) -> bool:
+        if found.get("status") in results.FINAL:
+            return False
+        owner, host = str(found.get("owner")), str(found.get("host"))
+        if owner in own_producers:
+            return True
+        if host == self._data["host"] and "/" not in owner:
+            return spool.lock_holder(self._node.spool / owner / "lock") is not None
+        with suppress(OSError, ValueError):
+            return time.time() - (self._home.agents / host.replace("/", "_")).stat().st_mtime < _SILENT_HOST_S
+        return False
+
+    def save(self) -> None:
+        """Write the newest version to its file unless that is done."""
+        self.claim()
+        document = self.snapshot()
+        if self.owner is None or document["revision"] <= self._saved:
+            return
+        part = self._home.result_part(document["experiment_id"], document["run_id"], self._producer)
+        if self.owner is False and not document["metrics"]:
+            return
+        try:
+            results.replace(self._path if self.owner else part, document)
+            self._saved = document["revision"]
+        except OSError as error:
+            complain("results", f"the result file is delayed, the agent will write it: {error}")
+
+
+def first_document(
+    experiment_id: str, run_id: str, *, host: str, started_ns: int, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a new document, status `RUNNING`; `given` has what the user passed to `init`."""
+    return {
+        "experiment_id": experiment_id,
+        "run_id": run_id,
+        "timestamp": stamp(started_ns),
+        "status": results.RUNNING,
+        "model": plain(given.get("model"))[0],
+        "dataset": plain(given.get("dataset"))[0],
+        "config": config_map(given.get("config")),
+        "metrics": {},
+        "notes": str(given.get("notes") or ""),
+        "group": given.get("group"),
+        "tags": [str(tag) for tag in _listed(given.get("tags"))],
+        "host": host,
+        "started": stamp(started_ns),
+        "duration_s": None,
+        "exit": None,
+        "environment": {},
+    }
+
+
+def config_map(config: Any) -> dict[str, Any]:
+    """Return a configuration as a map: a mapping, a dataclass, or the attributes of a namespace."""
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        found = plain(config)[0]
+        if isinstance(found, dict):
+            return found
+        config = getattr(config, "__dict__", None) or {"value": config}
+    return _plain_map(config)
+
+
+def _plain_map(values: Mapping[str, Any]) -> dict[str, Any]:
+    found = plain(values)[0]
+    return found if isinstance(found, dict) else {plain_key("value"): found}
+
+
+def _listed(tags: Any) -> list[Any]:
+    return [tags] if isinstance(tags, str) else list(tags or ())
+
+
+def stamp(time_ns: int) -> str:
+    """Return a time as RFC 3339 in UTC, with microseconds where there are any."""
+    moment = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).replace(microsecond=time_ns // 1000 % 1_000_000)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def working_directory() -> Path:
+    try:
+        return Path(os.getcwd())
+    except OSError:  # it was removed
+        return Path("/")

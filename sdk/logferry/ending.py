@@ -1,0 +1,115 @@
+"""How the end of the process becomes the end of its runs, as far as that is visible from inside.
+
+While runs are active, and only then: `sys.excepthook` and `sys.exit` are looked at in passing, the signals that would
+end the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit` finishes what is
+open. `multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for `atexit` there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+from logferry.logger import exception_fields
+from logferry.results import COMPLETED, FAILED, KILLED
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+Finish = Callable[[str, dict[str, Any] | None], None]
+
+
+class Ending:
+    """Watches for the end of this process on behalf of its open runs."""
+
+    def __init__(self, finish_all: Finish) -> None:
+        self._finish_all = finish_all
+        self._watching = False
+        self._error: BaseException | None = None
+        self._exit: SystemExit | None = None
+        self._child_of_multiprocessing = 0
+
+    def watch(self) -> None:
+        """Begin to watch; a second call does nothing."""
+        if self._watching:
+            return
+        self._watching = True
+        self._old_hook, self._old_exit = sys.excepthook, sys.exit
+        self._hook, self._leave = self._on_exception, self._on_exit
+        sys.excepthook, sys.exit = self._hook, self._leave
+        atexit.register(self._at_exit)
+        self._caught = []
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._on_signal)
+                    self._caught.append(number)
+
+    def rest(self) -> None:
+        """Stop watching and put everything back that is still ours."""
+        if not self._watching:
+            return
+        self._watching = False
+        if sys.excepthook == self._hook:
+            sys.excepthook = self._old_hook
+        if sys.exit == self._leave:
+            sys.exit = self._old_exit
+        atexit.unregister(self._at_exit)
+        if threading.current_thread() is threading.main_thread():
+            for number in self._caught:
+                if signal.getsignal(number) == self._on_signal:
+                    signal.signal(number, signal.SIG_DFL)
+
+    def watch_child(self) -> None:
+        """Finish at the end of a `multiprocessing` child too, which runs no `atexit`."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and self._child_of_multiprocessing != os.getpid():
+            self._child_of_multiprocessing = os.getpid()
+            util.Finalize(None, self._at_exit, exitpriority=-100)
+
+    def _on_exception(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        self._error = error
+        self._old_hook(kind, error, traceback)
+
+    def _on_exit(self, status: Any = None, /) -> NoReturn:
+        error = SystemExit(status)
+        if threading.current_thread() is threading.main_thread():
+            self._exit = error
+        raise error
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._finish_all(KILLED, {"signal": signal.Signals(number).name})
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _at_exit(self) -> None:
+        with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
+            self._finish_all(*self._verdict())
+
+    def _verdict(self) -> tuple[str, dict[str, Any] | None]:
+        if self._error is not None:
+            return verdict(self._error)
+        # An exit that somebody caught did not end the process: its traceback stops where it was caught.
+        trace = self._exit.__traceback__ if self._exit is not None else None
+        if self._exit is not None and trace is not None and trace.tb_frame.f_back is None:
+            return verdict(self._exit)
+        return COMPLETED, None
+
+
+def verdict(error: BaseException | None) -> tuple[str, dict[str, Any] | None]:
+    """Return (status, how the run ended) for the exception that ended it."""
+    if error is None:
+        return COMPLETED, None
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None or code == 0:
+            return COMPLETED, None
+        return FAILED, {"code": code if isinstance(code, int) else 1, "exception": f"SystemExit: {code}"}
+    if isinstance(error, KeyboardInterrupt):
+        return KILLED, {"signal": "SIGINT"}
+    return FAILED, {"code": 1, **exception_fields(error)}
