@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from logferry.results import number
 
@@ -79,11 +79,11 @@ def to_parquet(documents: Iterable[dict[str, Any]], path: str | Path) -> None:
     write_parquet(rows, columns_of(rows), path)
 
 
-def write_parquet(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: str | Path) -> None:
+def write_parquet(rows: Sequence[dict[str, Any]], columns: Sequence[str], where: str | Path | BinaryIO) -> None:
     pyarrow = _needed("pyarrow", "to_parquet")
     parquet = _needed("pyarrow.parquet", "to_parquet")
     arrays = {name: _column(pyarrow, [row.get(name) for row in rows]) for name in columns}
-    parquet.write_table(pyarrow.table(arrays), str(path))
+    parquet.write_table(pyarrow.table(arrays), str(where) if isinstance(where, Path) else where)
 
 
 def _column(pyarrow: Any, values: list[Any]) -> Any:

@@ -1,7 +1,7 @@
 """Mean and deviation of metrics over repetitions, in one pass over the rows.
 
-Missing values are not counted, and are no zeros. NaN and infinities are counted: the mean of runs of which one diverged
-is not the mean of the others. Deviations are the sample's (n - 1), by Welford's method; of a single value there is none.
+Missing values are not counted, and are no zeros. NaN and infinities are counted: the mean of runs of which one
+diverged is not the mean of the others. Deviations are the sample's (n - 1), by Welford's method; one value has none.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Results:
     """Results in an order, read from the store when they are asked for."""
 
     def __init__(self, store: Store, query: Query, names: Names) -> None:
-        self._store, self._query, self._names = store, query, names
+        self._store, self._query, self.names = store, query, names
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self._store.documents(self._query)
@@ -66,9 +66,9 @@ class Results:
             WhereError: there is no such key.
 
         """
-        keys = [self._names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
+        keys = [self.names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
         inner = self._over(over, keys)
-        wanted = [self._names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
+        wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
         self._store.prepare(keys)
         values = self._store.values(self._query, [*keys, *inner, *wanted])
         return grouped(values, keys, bool(inner), wanted, agg)
@@ -99,13 +99,13 @@ class Results:
         return document_of(self._store, self._query, *only_run(self._store, run))
 
     def _metrics(self) -> list[Key]:
-        return [key for key in self._names.known if key.section == "metrics"]
+        return [key for key in self.names.known if key.section == "metrics"]
 
     def _over(self, over: str | None, keys: list[Key]) -> list[Key]:
         if over is None:
             return []
         try:
-            key = self._names.resolve(over)
+            key = self.names.resolve(over)
         except WhereError:
             if over == "seed":  # the default is an offer, not a demand
                 return []

@@ -179,7 +179,7 @@ class SQLite(SQLiteReader):
             "SELECT id, part, revision, mtime_ns, document FROM candidate WHERE experiment_id = ? AND run_id = ?",
             [experiment_id, run_id],
         )
-        candidates = [Candidate(*rank, document=json.loads(text)) for *rank, text in rows]
+        candidates = [Candidate(*row[:4], json.loads(row[4])) for row in rows]
         if not candidates:
             self._connection.execute(
                 "DELETE FROM result WHERE experiment_id = ? AND run_id = ?", [experiment_id, run_id]

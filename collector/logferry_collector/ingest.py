@@ -1,0 +1,64 @@
+"""`logferry ingest`: take in files once, wherever they lie."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from logferry.cli import FINE, NO, Parser, UsageError, settings_of
+from logferry.layout import Home
+from logferry_collector.config import load_config
+from logferry_collector.consolidate import Consolidator
+from logferry_collector.discover import Discover
+from logferry_collector.records import Found
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
+from logferry_collector.verb import complain
+
+
+def ingest(arguments: list[str]) -> int:
+    """Take in files and directories; say which were refused."""
+    parser = Parser("ingest", epilog="below a directory, the first directory names the experiment of what names none")
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a result file, or a directory of them")
+    options = parser.parse_args(arguments)
+    settings = settings_of(options)
+    for path in options.paths:
+        if not os.path.lexists(path):
+            raise UsageError(f"{path} does not exist")
+    try:
+        store = open_url(url_of(settings))
+        try:
+            return _take(store, options.paths, Home(settings.home), load_config(settings.config).batch_files)
+        finally:
+            store.close()
+    except StoreRefusedError as error:
+        raise UsageError(str(error)) from error
+    except StoreDownError as error:
+        complain(str(error))
+        return NO
+
+
+def _take(store: Store, paths: list[Path], home: Home, batch_files: int) -> int:
+    # Nothing is known, so that everything is looked at; what the store has already is not taken in twice.
+    discover = Discover([], {}, time.time_ns)
+    # Who names a file says that it is whole.
+    consolidator = Consolidator(store, discover, settle_s=0, batch_files=batch_files, clock_ns=time.time_ns)
+    found = [one for path in paths for one in _below(path, home)]
+    taken = consolidator.take(found)
+    looked_at = {one.path for one in found}
+    refused = [(path, reject) for path, reject in store.rejects() if path in looked_at]
+    for path, reject in refused:
+        complain(f"{path}{f', line {reject.line}' if reject.line else ''}: {reject.fault.value}: {reject.reason}")
+    print(f"{len(looked_at)} files looked at, {taken} changes taken in, {len(refused)} refused")
+    return NO if refused else FINE
+
+
+def _below(path: Path, home: Home) -> list[Found]:
+    absolute = os.path.abspath(path)
+    results = str(home.results)
+    if os.path.isdir(absolute) and not os.path.islink(absolute):
+        found = Discover([absolute], {}, time.time_ns).scan()
+    else:
+        found = [Found(absolute, os.path.dirname(absolute))]
+    # What lies in the home is named as the collector names it.
+    return [Found(one.path, results if one.path.startswith(results + "/") else one.base, one.problem) for one in found]

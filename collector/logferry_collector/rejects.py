@@ -1,0 +1,31 @@
+"""`logferry rejects`: result files that were refused, and why. They are read again when they change."""
+
+from __future__ import annotations
+
+from logferry.cli import FINE, Parser
+from logferry_collector.output import print_json, print_table
+from logferry_collector.query import Reader
+from logferry_collector.verb import answer, json_option
+
+
+def rejects(arguments: list[str]) -> int:
+    """List what was refused; a line where only that was."""
+    parser = Parser("rejects")
+    json_option(parser)
+    options = parser.parse_args(arguments)
+
+    def question(reader: Reader) -> int:
+        found = reader.rejects()
+        if options.json:
+            keys = ("path", "line", "fault", "reason")
+            print_json(
+                [dict(zip(keys, (path, one.line or None, one.fault, one.reason), strict=True)) for path, one in found]
+            )
+        elif found:
+            print_table(
+                ("file", "line", "fault", "reason"),
+                [[path, one.line or None, one.fault.value, one.reason] for path, one in found],
+            )
+        return FINE
+
+    return answer(options, question)

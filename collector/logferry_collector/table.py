@@ -1,0 +1,145 @@
+"""`logferry results`: the results table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from logferry.cli import FINE, Parser, UsageError
+from logferry_collector.export import columns_of, flat, write_csv, write_parquet
+from logferry_collector.output import print_json, print_markdown, print_table
+from logferry_collector.query import Reader, Results
+from logferry_collector.verb import answer
+from logferry_collector.where import WhereError
+
+FORMATS = ("table", "json", "csv", "parquet", "markdown")
+_ALWAYS = ("experiment_id", "run_id", "status")
+
+
+def results(arguments: list[str]) -> int:
+    """Filter, sort, group and export results."""
+    options = _parser().parse_args(arguments)
+    options.format = "json" if options.json else options.format
+    return answer(options, lambda reader: _print(reader, options))
+
+
+def _parser() -> Parser:
+    parser = Parser("results", epilog="WHERE: key op value, joined by 'and', as in \"seed < 3 and status = COMPLETED\"")
+    parser.add_argument("where", nargs="*", metavar="WHERE", help="which; all by default")
+    parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it comes last")
+    parser.add_argument("--desc", action="store_true", help="the greatest first")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N rows")
+    parser.add_argument("--group-by", metavar="KEYS", help="aggregate the metrics of runs that agree in these keys")
+    parser.add_argument("--over", metavar="KEY", default="seed", help="what tells repetitions apart (seed)")
+    parser.add_argument("--columns", metavar="KEYS", help="show these keys (or metrics, with --group-by)")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write csv or parquet there")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _print(reader: Reader, options: argparse.Namespace) -> int:
+    where = " ".join(options.where)
+    if options.group_by:
+        return _print_groups(reader.results(where), options)
+    found = reader.results(where, options.sort, options.desc, options.limit)
+    documents = list(found)
+    if options.format == "json" and not options.columns:
+        print_json(documents)
+        return FINE
+    rows = [flat(document) for document in documents]
+    if options.columns:
+        columns = [found.names.resolve(name).full_name for name in _names(options.columns)]
+        rows = [{column: row.get(column) for column in columns} for row in rows]
+    else:
+        columns = columns_of(rows) if options.format in {"csv", "parquet"} else interesting(rows)
+    _write(options, columns, rows)
+    return FINE
+
+
+def _print_groups(found: Results, options: argparse.Namespace) -> int:
+    metrics = _names(options.columns) if options.columns else None
+    groups = found.group(_names(options.group_by), over=options.over, metrics=metrics)
+    rows = groups.rows
+    if options.sort:
+        rows = _sorted(rows, found.names.resolve(options.sort).name, options.desc)
+    rows = rows[: options.limit]
+    if options.format in {"json", "csv", "parquet"}:
+        _write(options, list(dict.fromkeys(key for row in rows for key in row)), rows)
+        return FINE
+    shown = [
+        {**{key: row[key] for key in groups.keys}, "n": row["n"]} | {m: _mean_and_std(row, m) for m in groups.metrics}
+        for row in rows
+    ]
+    _write(options, [*groups.keys, "n", *groups.metrics], shown)
+    return FINE
+
+
+def _sorted(rows: list[dict[str, Any]], name: str, desc: bool) -> list[dict[str, Any]]:
+    """Sort by a key or by the mean of a metric; what has no number there comes last."""
+    if rows and not any(name in row or f"{name}.mean" in row for row in rows):
+        raise WhereError(f"--sort {name!a} is neither a key of the groups nor one of their metrics")
+    values = [(row.get(f"{name}.mean", row.get(name)), row) for row in rows]
+    there = [(value, row) for value, row in values if value is not None and value == value]  # noqa: PLR0124 - not NaN
+    rest = [row for value, row in values if value is None or value != value]  # noqa: PLR0124
+    there.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=desc)
+    return [row for _, row in there] + rest
+
+
+def _mean_and_std(row: dict[str, Any], metric: str) -> str | None:
+    mean, std = row.get(f"{metric}.mean"), row.get(f"{metric}.std")
+    if mean is None:
+        return None
+    counted = "" if row[f"{metric}.n"] == row["n"] else f" (n={row[f'{metric}.n']})"
+    return f"{mean:.4g}" + (f" ± {std:.2g}" if std is not None else "") + counted
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def interesting(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the columns of a table that is read by people: ids, what differs in the configuration, metrics."""
+    columns = columns_of(rows)
+    settings = [column for column in columns if column.startswith("config.")]
+    if len(rows) > 1:
+        settings = [column for column in settings if any(row.get(column) != rows[0].get(column) for row in rows)]
+    return [*_ALWAYS, *settings, *(column for column in columns if column.startswith("metrics."))]
+
+
+def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    values = [[row.get(column) for column in columns] for row in rows]
+    if options.format == "json":
+        print_json(rows)
+    elif options.format == "csv":
+        _write_csv(options.output, columns, rows)
+    elif options.format == "parquet":
+        if options.output is None and sys.stdout.isatty():
+            raise UsageError("parquet is binary; say where to with --output FILE")
+        write_parquet(rows, columns, options.output or sys.stdout.buffer)
+    else:
+        heads = _short_names(columns)
+        (print_markdown if options.format == "markdown" else print_table)(heads, values)
+
+
+def _write_csv(output: Path | None, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    if output is None:
+        write_csv(rows, columns, sys.stdout)
+        return
+    with output.open("w", newline="", encoding="utf-8") as file:
+        write_csv(rows, columns, file)
+
+
+def _short_names(columns: Sequence[str]) -> list[str]:
+    short = [column.removeprefix("config.").removeprefix("metrics.") for column in columns]
+    return [name if short.count(name) == 1 else column for name, column in zip(short, columns, strict=True)]

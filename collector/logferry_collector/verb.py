@@ -1,0 +1,36 @@
+"""What the verbs that ask the store have in common: opening it, and turning its errors into what the user sees."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from logferry.cli import NO, Parser, UsageError, printable, settings_of
+from logferry_collector.export import MissingPackageError
+from logferry_collector.query import Reader, UnknownRunError, open_reader
+from logferry_collector.store import StoreDownError, StoreRefusedError
+from logferry_collector.where import WhereError
+
+
+def json_option(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> int:
+    """Open the store in force, answer a question from it, return the exit code."""
+    try:
+        with open_reader(settings_of(options)) as reader:
+            code = question(reader)
+            if reader.stale:
+                complain(f"what is new could not be taken in: {reader.stale}")
+            return code
+    except (StoreRefusedError, WhereError, MissingPackageError) as error:
+        raise UsageError(str(error)) from error
+    except (StoreDownError, UnknownRunError) as error:
+        complain(str(error))
+        return NO
+
+
+def complain(message: str) -> None:
+    print(f"logferry: {printable(message)}", file=sys.stderr)
