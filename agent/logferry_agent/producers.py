@@ -203,14 +203,19 @@ class Producers:
                 self._changed.add(one.id)
 
     def take_written(self, written: dict[str, int]) -> None:
-        """Note what is in the runs' files, checkpointed; `seal:<producer>` says so of a seal."""
+        """Note what is in the runs' files, checkpointed."""
         for name, number in written.items():
-            one = self._rows.get(name.removeprefix("seal:"))
-            if one and name.startswith("seal:"):
-                one.settled = True
-            elif one:
+            one = self._rows.get(name)
+            if one:
                 one.written = max(one.written, number)
                 self._changed.add(one.id)
+
+    def take_settled(self, producers: Iterable[str]) -> None:
+        """Note whose seal is in the run's file, checkpointed."""
+        for name in producers:
+            one = self._rows.get(name)
+            if one:
+                one.settled = True
 
     def news(self, level_for: Callable[[str, str], int | None]) -> Iterator[tuple[Producer, wire.Welcome | wire.Ack]]:
         """Yield what connected producers are to be told; call `told` with what could be sent."""

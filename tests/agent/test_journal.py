@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from logferry_agent.journal import Damage, Journal
 from logferry_agent.journal_recovery import segment_path
 from support.fakefs import FakeFileSystem

@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from logferry_agent.journal import Entry, Record
 from support.fakefs import FakeFileSystem
 from support.journals import Opened, entries, events, everything

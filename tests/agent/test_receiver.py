@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgpack
 import pytest
+
 from logferry import wire
 from support.fakefs import FakeFileSystem
-from support.intake import Client, Intake, batch, client, intake
+from support.intake import Client, Intake, batch, client, intake, until
 from support.journals import ABOUT, entries
 
 A, B = "aaaaaaaa", "bbbbbbbb"
@@ -44,8 +45,7 @@ def test_no_ack_comes_before_the_sync(root: Path) -> None:
         await one.greet(A)
         fs.fail("fdatasync", errno.EIO, times=10**9)
         await one.say(batch(A, 1))
-        while not built.journal.held:
-            await asyncio.sleep(0.005)
+        await until(lambda: built.journal.held)
         assert not await one.socket.poll(100)
         fs.heal()
         await one.acked(A, 1)
@@ -179,8 +179,7 @@ def test_written_is_told_with_the_acks_and_a_flush_asks_for_a_checkpoint(root: P
         await one.say(batch(A, 1, 4))
         await one.acked(A, 4)
         await one.say(wire.Flush(A))
-        while not built.checkpoints:
-            await asyncio.sleep(0.005)
+        await until(lambda: built.checkpoints)
         assert built.checkpoints == [("exp", "run")]
         built.receiver.take_written({A: 4})
         assert await one.hear() == wire.Ack(A, 4, 4)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import zmq
 import zmq.asyncio
+
 from logferry import wire
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import Entry, Journal
@@ -55,6 +56,12 @@ async def intake(root: Path, fs: FileSystem | None = None) -> AsyncIterator[Inta
     finally:
         built.receiver.stop()
         await asyncio.to_thread(built.journal.close)
+
+
+async def until(condition: Callable[[], object], deadline_s: float = 20) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 class Client:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import AGENT, EVENTS, HELLO, Damage, Entry, Journal, Record
 

@@ -1,0 +1,322 @@
+"""What becomes of producers that end: their spools are adopted, sealed, and removed.
+
+A spool whose lock is free belongs to a dead producer. Order, safe against a crash between any two steps, because
+each step is done again from what the disk says:
+
+1. its events from the next expected number on go into the journal, like any batch, and become durable;
+2. the seal (how many events, how it ended) goes into the journal; from then on nothing more is taken from it;
+3. once the seal is in the run's file, checkpointed, the spool is deleted and its directory synced;
+4. once no journal record of the producer is left, its row goes.
+
+A producer that keeps its events in memory has no spool: its end is known by its last record or by its process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from logferry import spool
+from logferry.events import INFO, WARNING, level_name
+from logferry_agent.agent_events import AgentEvents
+from logferry_agent.journal import Journal
+from logferry_agent.ledger import SEAL
+from logferry_agent.processes import is_running
+from logferry_agent.producers import Producer, Producers, Refused, Run
+from logferry_agent.receiver import QUEUE_BYTES
+
+_log = logging.getLogger(__name__)
+# A death is to be noticed within a second.
+SCAN_S = 0.4
+_SLICE_BYTES = 1 << 20
+# Each adoption in progress holds a segment of a spool in memory.
+_AT_ONCE = 4
+_STEP_S = 0.02
+# A directory that is being made is renamed within milliseconds; one that is older was left behind by a crash.
+_ABANDONED_S = 60.0
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one look at the spool directory found."""
+
+    names: set[str] = field(default_factory=set)
+    living: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    dead: list[Path] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+class Adoption:
+    """Looks after the spool directory.
+
+    Args:
+        root: NODE/spool.
+        producers: who is known.
+        journal: where events and seals go.
+        events: the agent's own events.
+        full: whether a run's events are refused for now.
+        settled_before: journal position before which everything is in the runs' files, checkpointed.
+        reachable: whether a producer's connection is there.
+        clock_ns: the wall clock.
+        executor: for file I/O in the node directory.
+
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        producers: Producers,
+        journal: Journal,
+        events: AgentEvents,
+        full: Callable[[Run], bool],
+        settled_before: Callable[[], int],
+        reachable: Callable[[Producer], bool],
+        clock_ns: Callable[[], int],
+        executor: Executor,
+    ) -> None:
+        self._root, self._producers, self._journal, self._events = root, producers, journal, events
+        self._full, self._settled_before, self._reachable = full, settled_before, reachable
+        self._clock_ns, self._executor = clock_ns, executor
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._sealed: dict[str, Path] = {}
+        self._missed: set[str] = set()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._tasks)
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                except OSError as error:
+                    _log.warning("cannot look for spools: %s", error)
+                await asyncio.sleep(SCAN_S)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def look(self) -> None:
+        """Begin what is due: adoptions, removals, retirements."""
+        busy = self._tasks.keys() | self._sealed.keys()
+        known = {one.id for one in self._producers}
+        seen = await self._call(_look, self._root, busy, known)
+        for name, about in seen.living:
+            self._introduce(name, about)
+        for path, reason in seen.unreadable:
+            await self._set_aside(path, reason)
+        for path in seen.dead:
+            self._tasks[path.name] = asyncio.create_task(self._adopt(path))
+        self._seal_without_spool(known - busy - seen.names)
+        await self._remove_sealed()
+        self._retire()
+
+    async def finish(self) -> None:
+        """Adopt everybody who is dead now, to the end."""
+        await self.look()
+        await _until(lambda: not self._tasks)
+
+    # adoption of one spool
+
+    async def _adopt(self, path: Path) -> None:
+        try:
+            async with self._slots:
+                lock = await self._call(spool.take_lock, path)
+                if lock is not None:
+                    try:
+                        await self._adopt_locked(path)
+                    finally:
+                        os.close(lock)
+        except FileNotFoundError as error:
+            await self._set_aside(path, str(error))
+        except OSError as error:  # tried again with the next look
+            _log.warning("cannot adopt %s, tried again: %s", path, error)
+        finally:
+            self._tasks.pop(path.name, None)
+
+    async def _adopt_locked(self, path: Path) -> None:
+        if self._producers.get(path.name) is None:
+            about = await self._call(spool.read_about, path)
+            if isinstance(about, spool.SpoolDamage):
+                await self._set_aside(path, f"{about.reason}: {about.detail}")
+                return
+            if (refused := self._introduce(path.name, about)) is not None:
+                await self._set_aside(path, refused)
+                return
+        one = self._producers.get(path.name)
+        if one is not None and not one.sealed:
+            head = await self._call(spool.read_head, path)
+            self._producers.adopt(one, head.acked_through)
+            await self._take_in(one, path)
+            self._seal(one, {level_name(level): count for level, count in head.shed.items()})
+        self._sealed[path.name] = path
+
+    async def _take_in(self, one: Producer, path: Path) -> None:
+        found = spool.read_dead(path, one.next - 1, _SLICE_BYTES)
+        last = one.durable
+        while (item := await self._call(_next, found)) is not None:
+            if isinstance(item, spool.Slice):
+                await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES and not self._full(one.run))
+                taken = self._producers.take(one, item.first, item.count, item.payload)
+                self._journal.append([taken.entry])
+                last = item.first + item.count - 1
+            else:
+                self._mark(one, item)
+        await _until(lambda: one.durable >= last)
+
+    def _mark(self, one: Producer, hole: spool.Hole) -> None:
+        """Say what is lost where it is lost, and keep the bytes; of a torn last call nothing is."""
+        if hole.data:
+            self._journal.quarantine.keep(f"spool-{one.id}-{hole.first}", hole.data)
+        if hole.reason == "torn":
+            return
+        fields = {"producer": one.id, "cause": hole.reason, "first": hole.first, "lost": hole.count}
+        self._events.append(one.id, [self._clock_ns(), WARNING, "logferry.gap", None, fields])
+        one.next = max(one.next, hole.first + (hole.count or 0))
+
+    def _seal(self, one: Producer, shed: dict[str, int]) -> None:
+        end = one.end or {}
+        fields: dict[str, Any] = {"producer": one.id, "emitted": one.next - 1, "shed": shed}
+        fields |= {"end": "finished" if one.end else "vanished", "spool": one.about["spool"]}
+        fields |= {key: end[key] for key in ("status", "exit") if key in end}
+        self._events.append(one.id, [self._clock_ns(), INFO, SEAL, None, fields])
+        self._producers.lost_connection(one)
+        one.sealed = True
+        _log.info("%s ended (%s) after %d events", one.id, fields["end"], one.next - 1)
+
+    # without a spool
+
+    def _seal_without_spool(self, names: set[str]) -> None:
+        """Seal who ended and has no spool: events in memory only, or a directory that somebody removed."""
+        for one in filter(None, map(self._producers.get, names)):
+            if not one.sealed and one.durable >= one.next - 1 and (one.end or self._is_gone(one)):
+                self._seal(one, {})
+
+    def _is_gone(self, one: Producer) -> bool:
+        """Say whether the process is gone: twice in a row, since its last frames may still be on their way."""
+        if is_running(one.about) or self._reachable(one):
+            self._missed.discard(one.id)
+            return False
+        missed_before = one.id in self._missed
+        self._missed.add(one.id)
+        return missed_before
+
+    # afterwards
+
+    async def _remove_sealed(self) -> None:
+        for name, path in list(self._sealed.items()):
+            one = self._producers.get(name)
+            if one is None or not self._is_settled(one):
+                continue
+            try:
+                await self._call(spool.remove, path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                _log.warning("cannot remove the adopted spool %s, tried again: %s", path, error)
+                continue
+            one.spool_gone = True
+            del self._sealed[name]
+
+    def _is_settled(self, one: Producer) -> bool:
+        row = self._journal.ledger.rows.get(one.id)
+        durable = row is not None and row.sealed
+        return durable and (one.settled or (row is not None and row.last < self._settled_before()))
+
+    def _retire(self) -> None:
+        oldest = self._journal.oldest
+        for one in self._producers:
+            row = self._journal.ledger.rows.get(one.id)
+            if one.sealed and row is not None and row.last < oldest and self._has_no_spool(one):
+                self._journal.forget(one.id)
+                self._producers.retire(one)
+                self._missed.discard(one.id)
+
+    def _has_no_spool(self, one: Producer) -> bool:
+        return one.spool_gone or one.in_memory or (one.id not in self._sealed and not (self._root / one.id).exists())
+
+    def _introduce(self, name: str, about: dict[str, Any]) -> str | None:
+        """Make a producer known by its spool; return why that is refused."""
+        entry = self._producers.introduce(name, about)
+        if isinstance(entry, Refused):
+            return entry.detail
+        if entry is not None:
+            self._journal.append([entry])
+        return None
+
+    async def _set_aside(self, path: Path, reason: str) -> None:
+        target = path.with_name(f".bad-{path.name}")
+        _log.error("the spool %s cannot be read (%s) and is kept as %s", path, reason, target.name)
+        try:
+            await self._call(os.rename, path, target)
+        except OSError as error:
+            _log.error("cannot rename %s: %s", path, error)
+
+    async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what other parts bring about, and need not announce to each spool."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(_STEP_S)
+
+
+def _next(found: Iterator[spool.Slice | spool.Hole]) -> spool.Slice | spool.Hole | None:
+    return next(found, None)
+
+
+def _look(root: Path, busy: set[str], known: set[str]) -> _Seen:
+    """Try the lock of every spool that nobody is busy with."""
+    seen = _Seen()
+    for name in os.listdir(root):
+        path = root / name
+        if name.startswith("."):
+            _clear_abandoned(path)
+            continue
+        seen.names.add(name)
+        if name not in busy:
+            _sort(path, seen, known)
+    return seen
+
+
+def _sort(path: Path, seen: _Seen, known: set[str]) -> None:
+    try:
+        lock = spool.take_lock(path)
+    except FileNotFoundError:
+        if path.exists():
+            seen.unreadable.append((path, "it has no lock file"))
+        return
+    except OSError as error:
+        seen.unreadable.append((path, str(error)))
+        return
+    if lock is not None:
+        os.close(lock)
+        seen.dead.append(path)
+    elif path.name not in known:
+        about = spool.read_about(path)
+        if isinstance(about, dict):
+            seen.living.append((path.name, about))
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove a directory that a producer began to make and never finished: it holds no events."""
+    try:
+        if path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
+            lock = spool.take_lock(path)
+            if lock is not None:
+                os.close(lock)
+                spool.remove(path)
+    except OSError:  # nothing depends on it
+        return

@@ -1,0 +1,271 @@
+"""Spools of real processes that died, and what the agent makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from logferry_agent.adoption import Adoption
+from logferry_agent.agent_events import AgentEvents
+from logferry_agent.journal import AGENT, EVENTS
+from support.deadproducer import producer
+from support.intake import Intake, batch, client, intake, until
+from support.journals import entries
+
+A, B = "aaaaaaaa", "bbbbbbbb"
+Scene = Callable[[Intake, Adoption], Awaitable[None]]
+
+
+@pytest.fixture
+def spools(root: Path) -> Path:
+    (root / "node" / "spool").mkdir(parents=True)
+    return root / "node" / "spool"
+
+
+def play(root: Path, scene: Scene, settled: Callable[[], int] = lambda: 0) -> None:
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            async with intake(root) as built:
+                adoption = Adoption(
+                    root / "node" / "spool",
+                    built.producers,
+                    built.journal,
+                    AgentEvents(built.journal),
+                    built.full_runs.__contains__,
+                    settled,
+                    built.receiver.reachable,
+                    lambda: 7,
+                    executor,
+                )
+                await asyncio.wait_for(scene(built, adoption), 30)
+
+    asyncio.run(run())
+
+
+def numbers(built: Intake, name: str) -> list[int]:
+    found = [entry for entry in entries(built.journal) if entry.kind == EVENTS and entry.producer == name]
+    return [number for entry in found for number in range(entry.first, entry.first + entry.events)]
+
+
+def seals(built: Intake) -> list[dict[str, Any]]:
+    said = [msgpack.unpackb(entry.payload)["event"] for entry in entries(built.journal) if entry.kind == AGENT]
+    return [event[4] for event in said if event[2] == "logferry.seal"]
+
+
+def test_a_producer_that_died_before_the_agent_started_is_adopted_and_sealed(root: Path, spools: Path) -> None:
+    producer(spools, A, 5)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        assert numbers(built, A) == [1, 2, 3, 4, 5]
+        expected = {"producer": A, "emitted": 5, "shed": {"DEBUG": 1}, "end": "vanished", "spool": "file"}
+        assert seals(built) == [expected]
+
+    play(root, scene)
+
+
+def test_the_seal_of_one_that_finished_says_so_and_how(root: Path, spools: Path) -> None:
+    producer(spools, A, 2, end=True)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        (seal,) = seals(built)
+        assert (seal["end"], seal["status"], seal["exit"], seal["emitted"]) == ("finished", "COMPLETED", {"code": 0}, 3)
+
+    play(root, scene)
+
+
+def test_a_living_producer_is_left_alone_and_known_as_alive(root: Path, spools: Path) -> None:
+    process = producer(spools, A, wait=True)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        assert numbers(built, A) == []
+        assert built.producers.alive("exp", "run")
+        process.kill()
+        process.wait(20)
+        await adoption.finish()
+        await until(lambda: seals(built))
+        assert numbers(built, A) == [1, 2, 3]
+        assert not built.producers.alive("exp", "run")
+
+    play(root, scene)
+
+
+def test_a_death_is_noticed_within_a_second(root: Path, spools: Path) -> None:
+    process = producer(spools, A, wait=True)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        task = asyncio.create_task(adoption.run())
+        await until(lambda: built.producers.get(A))
+        process.kill()
+        began = time.monotonic()
+        await until(lambda: adoption.under_way or seals(built))
+        assert time.monotonic() - began < 1
+        process.wait(20)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    play(root, scene)
+
+
+def test_what_was_shipped_before_the_death_is_not_taken_again(root: Path, spools: Path) -> None:
+    process = producer(spools, A, 5, wait=True)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        async with client(built.address) as one:
+            await one.greet(A)
+            await one.say(batch(A, 1, 2))
+            await one.acked(A, 2)
+            process.kill()
+            process.wait(20)
+            await adoption.finish()
+            await one.say(batch(A, 3, 2))  # late, on a connection that is still there
+            await until(lambda: seals(built))
+            assert numbers(built, A) == [1, 2, 3, 4, 5]
+
+    play(root, scene)
+
+
+def test_the_spool_goes_when_its_seal_is_checkpointed_and_not_before(root: Path, spools: Path) -> None:
+    producer(spools, A)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        await adoption.look()
+        assert (spools / A).exists()
+        built.producers.take_settled([A])
+        await adoption.look()
+        assert not (spools / A).exists()
+        assert built.producers.get(A) is not None
+
+    play(root, scene)
+
+
+def test_after_a_restart_a_sealed_spool_is_removed_and_not_shipped_again(root: Path, spools: Path) -> None:
+    producer(spools, A)
+
+    async def first(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+
+    async def second(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await adoption.look()
+        assert not (spools / A).exists()
+        assert (numbers(built, A), len(seals(built))) == ([1, 2, 3], 1)
+
+    play(root, first)
+    play(root, second, settled=lambda: 1 << 62)
+
+
+def test_a_restart_between_shipping_and_seal_takes_up_where_the_journal_ends(root: Path, spools: Path) -> None:
+    producer(spools, A, 4)
+
+    async def first(built: Intake, _: Adoption) -> None:
+        async with client(built.address) as one:
+            await one.greet(A)
+            await one.say(batch(A, 1, 3))
+            await one.acked(A, 3)
+
+    async def second(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        assert numbers(built, A) == [1, 2, 3, 4]
+
+    play(root, first)
+    play(root, second)
+
+
+def test_a_spool_with_an_unreadable_hello_is_kept_aside_and_others_go_on(root: Path, spools: Path) -> None:
+    producer(spools, A)
+    producer(spools, B)
+    (spools / A / "hello").write_bytes(b"rubbish")
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        assert [seal["producer"] for seal in seals(built)] == [B]
+        assert (spools / f".bad-{A}" / "00000001.seg").exists()
+
+    play(root, scene)
+
+
+def test_a_flipped_byte_is_a_gap_its_bytes_are_kept_and_the_rest_arrives(root: Path, spools: Path) -> None:
+    producer(spools, A, 4)
+    path = spools / A / "00000001.seg"
+    data = bytearray(path.read_bytes())
+    data[32 + 10 + 4] ^= 1
+    path.write_bytes(data)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+        assert numbers(built, A) == [2, 3, 4]
+        assert seals(built)[0]["emitted"] == 4
+        assert len(list((root / "node" / "journal" / "bad").iterdir())) == 1
+
+    play(root, scene)
+
+
+def test_events_in_memory_are_sealed_when_their_process_is_gone(root: Path, spools: Path) -> None:
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        async with client(built.address) as one:
+            await one.greet(A, spool="memory", pid=1 << 30)
+            await one.say(batch(A, 1, 2))
+            await one.acked(A, 2)
+            await adoption.look()
+            await adoption.look()
+            assert seals(built) == []
+        for _ in range(200):
+            await adoption.look()
+            if seals(built):
+                break
+        assert (seals(built)[0]["end"], seals(built)[0]["spool"]) == ("vanished", "memory")
+
+    play(root, scene)
+
+
+def test_a_run_that_is_refused_for_now_waits_and_is_adopted_later(root: Path, spools: Path) -> None:
+    producer(spools, A)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        built.full_runs.add(("exp", "run"))
+        await adoption.look()
+        await asyncio.sleep(0.05)
+        assert numbers(built, A) == []
+        built.full_runs.clear()
+        await adoption.finish()
+        assert numbers(built, A) == [1, 2, 3]
+
+    play(root, scene)
+
+
+def test_a_row_retires_when_its_last_record_has_left_the_journal(root: Path, spools: Path) -> None:
+    producer(spools, A)
+
+    async def first(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        await until(lambda: seals(built))
+
+    async def second(built: Intake, adoption: Adoption) -> None:
+        await adoption.finish()
+        async with client(built.address) as one:
+            await one.greet(B)  # something new begins a new segment
+            await until(lambda: B in built.journal.ledger.rows)
+        built.journal.trim(built.journal.durable)
+        await adoption.look()
+        assert built.producers.get(A) is None
+
+    play(root, first)
+    play(root, second, settled=lambda: 1 << 62)
