@@ -1,0 +1,42 @@
+# One virtual environment, made by whoever needs it first; `make clean` takes it away.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint types unit guards bench clean
+
+demo: $(VENV)/.demo  ## 30 small models trained in parallel, through all of logferry
+	@$(BIN)/logferry demo
+
+test: lint types unit guards  ## everything that CI runs
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest -q -n auto -m "not guard"
+
+guards: $(VENV)/.dev  ## ratios of times, alone on the machine
+	$(BIN)/pytest -q -m guard
+
+bench: $(VENV)/.dev  ## the figures of bench/README.md
+	$(BIN)/python bench/bench.py
+
+$(VENV)/.base:
+	python3 -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.base
+	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.base
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
