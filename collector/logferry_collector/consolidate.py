@@ -20,7 +20,7 @@ from logferry_collector.formats import Format, format_of
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.store import Store
-from logferry_collector.tail import Slice, UnreadableError, marker, opened, read_on, was_renamed
+from logferry_collector.tail import Slice, UnreadableError, digest, marker, opened, read_on, was_renamed
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
@@ -130,7 +130,8 @@ class Consolidator:
         parsed = form.parse(part.data, part.lines, end=settled and part.at_end)
         more = bool(parsed.taken) and not part.at_end
         waits = bool(parsed.unfinished) and not more and not settled
-        new = self._state(found, state, part, parsed, marker(fd, part.start + parsed.taken, whole=not form.grows))
+        mark = marker(fd, part.start + parsed.taken) if form.grows else digest(part.data[: parsed.taken])
+        new = self._state(found, state, part, parsed, mark)
         if more or waits:  # who looks next must see that there is more to the file than its cursor
             new = replace(new, stamp=part.stamp._replace(size=new.offset))
         until_ns = self._clock_ns() + self._settle_ns - max(age_ns, 0) if waits else None
@@ -170,7 +171,7 @@ class Consolidator:
         """Return the name that a file had before it was renamed, or the empty string."""
         for other in self._store.files_of_inode(part.stamp):
             gone = other.path != new.path and not os.path.lexists(other.path)
-            if gone and was_renamed(fd, part.stamp, other, whole=not form.grows):
+            if gone and was_renamed(fd, part, other, form):
                 return other.path
         return ""
 

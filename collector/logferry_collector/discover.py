@@ -79,7 +79,8 @@ class Discover:
             if os.path.isdir(path) and not os.path.islink(path):
                 found += self._walk(path, base, len(inside), full=True)
             elif format_of(path):
-                found += self._file(path, base)
+                one = self._file(path, base, self._clock_ns())
+                found += [one] if one is not None else []
         return found
 
     def done(self, path: str, stamp: Stamp) -> None:
@@ -126,10 +127,13 @@ class Discover:
         if depth > _MAX_DEPTH:
             yield Found(path, base, f"lies more than {_MAX_DEPTH} directories deep")
             return
+        now_ns = self._clock_ns()
         for name in here.names:
-            yield from self._file(os.path.join(path, name), base, full=full)
+            one = self._file(f"{path}/{name}", base, now_ns, full=full)
+            if one is not None:
+                yield one
         for name in here.below:
-            yield from self._walk(os.path.join(path, name), base, depth + 1, full=full)
+            yield from self._walk(f"{path}/{name}", base, depth + 1, full=full)
 
     def _listed(self, path: str) -> _Directory:
         mtime_ns = os.stat(path).st_mtime_ns
@@ -148,18 +152,16 @@ class Discover:
         self._directories[path] = listed
         return listed
 
-    def _file(self, path: str, base: str, *, full: bool = True) -> Iterator[Found]:
-        known = self._known.get(path)
-        if known is not None and not full and self._clock_ns() - known.mtime_ns > _QUIET_NS and path not in self._again:
-            return
+    def _file(self, path: str, base: str, now_ns: int, *, full: bool = True) -> Found | None:
+        known, at_ns = self._known.get(path), self._again.get(path)
+        if known is not None and not full and at_ns is None and now_ns - known.mtime_ns > _QUIET_NS:
+            return None
         try:
             found = os.lstat(path)
         except OSError as error:
             self._again.pop(path, None)
-            if not isinstance(error, FileNotFoundError):
-                yield Found(path, base, error.strerror or type(error).__name__)
-            return
-        at_ns = self._again.get(path)
-        if Stamp.of(found) == known and (at_ns is None or at_ns > self._clock_ns()):
-            return
-        yield Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))
+            gone = isinstance(error, FileNotFoundError)
+            return None if gone else Found(path, base, error.strerror or type(error).__name__)
+        if Stamp.of(found) == known and (at_ns is None or at_ns > now_ns):
+            return None
+        return Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))

@@ -42,7 +42,7 @@ def _flatten(prefix: str, mapping: dict[str, Any], into: dict[str, Any]) -> None
 def columns_of(rows: Iterable[dict[str, Any]]) -> list[str]:
     """Return the keys of all rows: fields first, then configuration, then metrics, each in order of appearance."""
     seen = dict.fromkeys(key for row in rows for key in row)
-    return sorted(seen, key=lambda key: (key.startswith("config."), key.startswith("metrics.")))
+    return sorted(seen, key=lambda key: (key.startswith("metrics."), key.startswith("config.")))
 
 
 def to_csv(documents: Iterable[dict[str, Any]], path: str | Path) -> None:

@@ -13,7 +13,8 @@ from logferry.results import finite
 
 # Signs that JSON lets stand bare and a terminal may act on: DEL and C1, bidi controls, line separators; and surrogates.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_MAX_CELL = 60
+# What is longer is data to export, not to look at.
+_MAX_CELL = 240
 
 
 def json_text(value: Any) -> str:

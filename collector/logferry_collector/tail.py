@@ -100,17 +100,22 @@ def _still_the_same(fd: int, stamp: Stamp, state: FileState) -> bool:
     return (grew or stamp == state.stamp) and marker(fd, state.offset) == state.marker
 
 
-def was_renamed(fd: int, stamp: Stamp, state: FileState, *, whole: bool) -> bool:
+def was_renamed(fd: int, part: Slice, state: FileState, form: Format) -> bool:
     """Say whether an open file is the one that `state` knows under a name that is gone now."""
-    if stamp[:2] != state.stamp[:2] or not 0 < state.offset <= stamp.size:
+    if part.stamp[:2] != state.stamp[:2] or not 0 < state.offset <= part.stamp.size:
         return False
-    return marker(fd, state.offset, whole=whole) == state.marker
+    found = marker(fd, state.offset) if form.grows else digest(part.data[: state.offset])
+    return found == state.marker
 
 
-def marker(fd: int, offset: int, *, whole: bool = False) -> bytes:
-    """Return the hash of the bytes before `offset`, of all of them for a file that is read whole."""
-    size = offset if whole else min(offset, MARKER_BYTES)
-    return hashlib.blake2b(_read(fd, size, offset - size), digest_size=16).digest()
+def marker(fd: int, offset: int) -> bytes:
+    """Return the hash of the bytes before `offset`."""
+    size = min(offset, MARKER_BYTES)
+    return digest(_read(fd, size, offset - size))
+
+
+def digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _read(fd: int, size: int, offset: int) -> bytes:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from logferry_collector.where import Key
+from logferry_collector.where import SECTIONS
 
 # Deeper maps are data rather than settings that anybody sorts by.
 _MAX_DEPTH = 6
@@ -23,38 +23,39 @@ class Catalogue:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._seen: set[Key] = set()
+        self._seen: dict[str, set[str]] = {section: set() for section in SECTIONS}
 
     def add(self, document: dict[str, Any]) -> None:
-        new = [key for key in keys_of(document) if key not in self._seen]
-        if not new:
+        config, metrics = document.get("config") or {}, document.get("metrics") or {}
+        for section, mapping in zip(SECTIONS, (document, config, metrics), strict=True):
+            seen = self._seen[section]
+            for name, value in mapping.items():
+                # Almost every document has the names of the one before it; maps may hold others each time.
+                if name not in seen or type(value) is dict:
+                    self._put(section, name, value)
+                    seen.add(name)
+
+    def _put(self, section: str, name: str, value: Any) -> None:
+        if section == "field" and name in SECTIONS:
             return
         self._connection.executemany(
             "INSERT OR IGNORE INTO key VALUES (?, ?, ?)",
-            [(key.section, key.name, json.dumps(key.path, ensure_ascii=False)) for key in new],
+            [(section, ".".join(path), json.dumps(path, ensure_ascii=False)) for path in _leaves((), {name: value})],
         )
-        self._seen.update(new)
 
     def forget(self) -> None:
         """Trust the table only: a transaction was undone."""
-        self._seen.clear()
+        for seen in self._seen.values():
+            seen.clear()
 
 
-def keys_of(document: dict[str, Any]) -> Iterator[Key]:
-    """Return the keys of a document whose values are no maps."""
-    for name, value in document.items():
-        if name in {"config", "metrics"} and isinstance(value, dict):
-            yield from _leaves(name, (), value)
-        else:
-            yield from _leaves("field", (), {name: value})
-
-
-def _leaves(section: str, path: tuple[str, ...], mapping: dict[str, Any]) -> Iterator[Key]:
+def _leaves(path: tuple[str, ...], mapping: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of what is no map."""
     for name, value in mapping.items():
         if not name or not name.isprintable() or '"' in name or "\\" in name or len(name) > _MAX_NAME:
             continue
         here = (*path, name)
         if isinstance(value, dict) and value and len(here) < _MAX_DEPTH:
-            yield from _leaves(section, here, value)
+            yield from _leaves(here, value)
         else:
-            yield Key(section, here)
+            yield here

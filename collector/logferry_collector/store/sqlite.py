@@ -24,7 +24,8 @@ from logferry_collector.store.winner import Candidate, metrics_of, winner_of
 
 _FILE = 'path, version, device, inode, size, mtime_ns, ctime_ns, "offset", marker, lines'
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_Touched = dict[tuple[str, str], None]
+# Runs whose visible row is to be made anew, with the row that was just put in, if one was.
+_Touched = dict[tuple[str, str], tuple[int, dict[str, Any]] | None]
 
 
 class SQLite(SQLiteReader):
@@ -90,8 +91,8 @@ class SQLite(SQLiteReader):
         touched: _Touched = {}
         with self._transaction():
             held = [self._take(intake, touched) for intake in intakes]
-            for experiment_id, run_id in touched:
-                self._show(experiment_id, run_id)
+            for (experiment_id, run_id), newest in touched.items():
+                self._show(experiment_id, run_id, *(newest or (0, {})))
         return held
 
     def drop_rejects(self, paths: Sequence[str]) -> None:
@@ -120,8 +121,8 @@ class SQLite(SQLiteReader):
             if earlier:
                 rejects.append(_duplicate(record, earlier))
                 continue
-            self._put_row(file, state.stamp.mtime_ns, record)
-            touched[record.experiment_id, record.run_id] = None
+            row = self._put_row(file, state.stamp.mtime_ns, record)
+            touched[record.experiment_id, record.run_id] = (row, record.document)
         self._connection.executemany(
             "INSERT OR REPLACE INTO reject VALUES (?, ?, ?, ?)",
             [(file, reject.line, reject.fault.value, storable(reject.reason)) for reject in rejects],
@@ -162,9 +163,9 @@ class SQLite(SQLiteReader):
             self._void(found[0], -1, touched)
             self._connection.execute("DELETE FROM file WHERE id = ?", found)
 
-    def _put_row(self, file: int, mtime_ns: int, record: Record) -> None:
+    def _put_row(self, file: int, mtime_ns: int, record: Record) -> int:
         self._catalogue.add(record.document)
-        self._connection.execute(
+        cursor = self._connection.execute(
             "INSERT INTO candidate (file, ordinal, experiment_id, run_id, part, revision, mtime_ns, document) "
             "VALUES (?,?,?,?,?,?,?,?)",
             [
@@ -172,14 +173,19 @@ class SQLite(SQLiteReader):
                 dumped(record.document),
             ],
         )
+        return int(cursor.lastrowid or 0)
 
-    def _show(self, experiment_id: str, run_id: str) -> None:
-        """Make the visible row of a run anew from its candidates."""
+    def _show(self, experiment_id: str, run_id: str, newest: int, document: dict[str, Any]) -> None:
+        """Make the visible row of a run anew from its candidates; the document of the newest is at hand."""
         rows = self._connection.execute(
-            "SELECT id, part, revision, mtime_ns, document FROM candidate WHERE experiment_id = ? AND run_id = ?",
-            [experiment_id, run_id],
+            "SELECT id, part, revision, mtime_ns, CASE WHEN id != ? THEN document END FROM candidate "
+            "WHERE experiment_id = ? AND run_id = ?",
+            [newest, experiment_id, run_id],
         )
-        candidates = [Candidate(*row[:4], json.loads(row[4])) for row in rows]
+        candidates = [
+            Candidate(id_, part, revision, mtime_ns, json.loads(text) if text else document)
+            for id_, part, revision, mtime_ns, text in rows
+        ]
         if not candidates:
             self._connection.execute(
                 "DELETE FROM result WHERE experiment_id = ? AND run_id = ?", [experiment_id, run_id]
