@@ -1,0 +1,247 @@
+"""Events as lines of the running log: what is in the journal goes in, bytes come out.
+
+A line is one JSON object and a line feed: `time` (UTC, RFC 3339, microseconds), `level`, `event`, `message` (when
+there is one), the fields, and last `seq`, `<producer>-<number>`; whoever looks for the number finds it from the end.
+Fields whose names the line uses itself stand under `extra`. NaN and infinities are strings, never null.
+
+Promises: bytes are a function of the journal record alone, so that a replay writes the same ones. Every number of a
+record gives exactly one line, or is counted in one `logferry.gap` line (`lost` numbers from `first` on). Nothing
+raises, whatever a producer sent: what cannot be decoded is a gap line `malformed`, its bytes are handed back.
+
+Two ways lead to the same bytes. The fast one takes a whole payload in few steps per event and gives up as soon as
+anything is unusual; then the slow one takes the payload record by record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgpack
+import orjson
+
+from logferry.events import CLIPPED, END, GAP, RESERVED_FIELDS, RESULT, SYSTEM, SYSTEM_PREFIX, level_name, plain
+from logferry.events import plain_key as plain_name
+from logferry.results import finite
+
+_SECOND = 1_000_000_000
+# Each record of a payload is preceded by its length and its CRC as full-width msgpack uint32 (see spool.py).
+_RECORD_HEAD = 10
+_UINT32 = 0xCE
+_UNUSUAL = RESERVED_FIELDS | {CLIPPED}
+_OWN_NAMES = {RESULT: "INFO", END: "INFO", GAP: "WARNING"}
+_NEWLINE = orjson.OPT_APPEND_NEWLINE
+# A float64 or float32 in msgpack whose exponent is all ones; also found by chance inside other values.
+_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]")
+# Beginnings of lines by level, name and message-less form; programs use few names, hostile ones must not fill memory.
+_MAX_HEADS = 4096
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Rendered(NamedTuple):
+    """Lines of one record of the journal, and what passed by on the way."""
+
+    data: bytes
+    lines: int  # lines that carry an event, without those of gaps
+    time_ns: int  # of the last event
+    documents: Sequence[dict[str, Any]] = ()  # result documents
+    bad: Sequence[bytes] = ()  # what could not be decoded
+
+
+class _Unusual(Exception):  # noqa: N818 - not an error: the slow path takes over
+    """The payload holds something that the fast path does not know."""
+
+
+class LineMaker:
+    """Renders records; remembers what many lines have in common."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[int, str], bytes] = {}
+
+    def events(self, producer: str, first: int, events: int, payload: bytes, after: int = 0) -> Rendered:
+        """Render the events `first … first + events - 1` of `producer` that are numbered above `after`."""
+        if first > after:
+            try:
+                return self._fast(f"{producer}-", first, events, payload)
+            except Exception:  # whatever it is, the slow path finds out which event it concerns
+                pass
+        return _slow(producer, first, events, payload, after)
+
+    def _fast(self, tag: str, first: int, events: int, payload: bytes) -> Rendered:
+        unpacker = msgpack.Unpacker(max_buffer_size=len(payload) + 1)
+        unpacker.feed(payload)
+        stream = iter(unpacker)
+        heads, usual, dumps = self._heads, _UNUSUAL.isdisjoint, orjson.dumps
+        start = -_SECOND
+        number, time_ns, prefix, lines = first, 0, b"", []
+        for _, _, (time_ns, level, event, message, fields) in zip(stream, stream, stream, strict=False):
+            past = time_ns - start
+            if not 0 <= past < _SECOND:
+                start, past = time_ns - time_ns % _SECOND, time_ns % _SECOND
+                prefix = b'{"time":"%b.' % _second(start).encode()
+            head = heads.get((level, event)) or self._head(level, event)
+            if not usual(fields):
+                raise _Unusual
+            fields["seq"] = f"{tag}{number}"
+            number += 1
+            if message is None:
+                lines.append(b"%b%06d%b%b" % (prefix, past // 1000, head, dumps(fields, option=_NEWLINE)[1:]))
+            else:
+                said = dumps(_text(message))
+                rest = dumps(fields, option=_NEWLINE)[1:]
+                lines.append(b'%b%06d%b"message":%b,%b' % (prefix, past // 1000, head, said, rest))
+        data = b"".join(lines)
+        if number != first + events or unpacker.tell() != len(payload):
+            raise _Unusual
+        # orjson writes NaN as null; the search in the payload is only worth it where a null came out.
+        if b"null" in data and _NOT_FINITE.search(payload):
+            raise _Unusual
+        return Rendered(data, events, time_ns)
+
+    def _head(self, level: Any, event: Any) -> bytes:
+        if type(level) is not int or level <= SYSTEM or type(event) is not str:
+            raise _Unusual
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        name = _users_name(event)
+        head = b'Z","level":"%b","event":%b,' % (level_name(level).encode(), orjson.dumps(name))
+        self._heads[level, event] = head
+        return head
+
+
+def agent_line(number: int, event: Any) -> Rendered:
+    """Render one of the agent's own events: a seal, or a gap marker."""
+    seq = f"agent-{number}"
+    try:
+        time_ns, level, name, message, fields = event
+        data = _line(time_ns, level_name(level), name, message, fields, seq)
+    except Exception:  # the journal's bytes are intact, so this is a record of another version
+        return Rendered(_gap_line(0, seq, {"cause": "malformed"}), 0, 0)
+    return Rendered(data, 1, time_ns)
+
+
+def gap_line(payload: bytes, producer: str, first: int, last: int, cause: str) -> bytes:
+    """Render the marker for numbers that the journal does not have, with the time of the event that comes next."""
+    fields = {"producer": producer, "cause": cause, "first": first, "lost": last - first + 1}
+    return _gap_line(_first_time(payload), f"{producer}-{last}", fields)
+
+
+def time_text(time_ns: int) -> str:
+    """Return a time as lines carry it."""
+    return f"{_second(time_ns - time_ns % _SECOND)}.{time_ns % _SECOND // 1000:06d}Z"
+
+
+def _second(time_ns: int) -> str:
+    return (_EPOCH + timedelta(seconds=time_ns // _SECOND)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _text(message: Any) -> str:
+    if type(message) is not str:
+        raise _Unusual
+    return message
+
+
+def _users_name(name: str) -> str:
+    return f"_{name}" if name.startswith(SYSTEM_PREFIX) else name
+
+
+def _slow(producer: str, first: int, events: int, payload: bytes, after: int) -> Rendered:
+    lines: list[bytes] = []
+    bad: list[bytes] = []
+    documents: list[dict[str, Any]] = []
+    position, time_ns, rendered = 0, 0, 0
+    end = first + events
+    for number in range(first, end):
+        stop = _record_end(payload, position)
+        if not stop:  # where the next record begins is not known: the rest is one gap
+            start = max(number, after + 1)
+            lines.append(_malformed(time_ns, producer, start, end - 1))
+            bad.append(payload[position:])
+            break
+        raw, position = payload[position + _RECORD_HEAD : stop], stop
+        if number <= after:
+            continue
+        try:
+            line, time_ns = _one(raw, f"{producer}-{number}", documents)
+            rendered += 1
+        except Exception:  # input is untrusted: any failure to decode is the same outcome
+            line = _malformed(time_ns, producer, number, number)
+            bad.append(raw)
+        lines.append(line)
+    return Rendered(b"".join(lines), rendered, time_ns, documents, bad)
+
+
+def _record_end(payload: bytes, position: int) -> int:
+    """Return where the record at `position` ends, 0 if there is none."""
+    head = payload[position : position + _RECORD_HEAD]
+    if len(head) < _RECORD_HEAD or head[0] != _UINT32 or head[5] != _UINT32:
+        return 0
+    end = position + _RECORD_HEAD + int.from_bytes(head[1:5])
+    return end if end <= len(payload) else 0
+
+
+def _first_time(payload: bytes) -> int:
+    try:
+        raw = payload[_RECORD_HEAD : _record_end(payload, 0)]
+        time_ns = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="backslashreplace")[0]
+        time_text(time_ns)
+    except Exception:  # a marker without a time is better than none
+        return 0
+    return int(time_ns)
+
+
+def _one(raw: bytes, seq: str, documents: list[dict[str, Any]]) -> tuple[bytes, int]:
+    event = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="backslashreplace")
+    time_ns, level, name, message, fields = event
+    if type(time_ns) is not int or type(level) is not int or not isinstance(fields, dict):
+        raise ValueError("not an event")
+    name = plain_name(name)
+    if level == SYSTEM and name in _OWN_NAMES:
+        if name == RESULT:
+            documents.append(plain(fields)[0])
+        return _line(time_ns, _OWN_NAMES[name], name, message, fields, seq), time_ns
+    return _line(time_ns, level_name(level), _users_name(name), message, fields, seq), time_ns
+
+
+def _line(time_ns: int, level: str, name: str, message: Any, fields: dict[Any, Any], seq: str) -> bytes:
+    line: dict[str, Any] = {"time": time_text(time_ns), "level": level, "event": name}
+    if message is not None:
+        line["message"] = message if isinstance(message, str) else str(plain(message)[0])
+    try:
+        return orjson.dumps({**line, **_fields(finite(fields)), "seq": seq}, option=_NEWLINE)
+    except (TypeError, RecursionError):  # keys that are no strings, bytes, nesting too deep for JSON
+        return orjson.dumps({**line, **_fields(finite(_plain_fields(fields))), "seq": seq}, option=_NEWLINE)
+
+
+def _plain_fields(fields: dict[Any, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    clipped: list[Any] = []
+    for key, value in fields.items():
+        shown = plain_name(key)
+        while shown in kept:  # 1 and "1" are two keys; neither may swallow the other
+            shown += "~"
+        kept[shown], cut = plain(value)
+        clipped += [shown] if cut else []
+    if clipped:
+        kept[CLIPPED] = [*clipped, *(kept[CLIPPED] if isinstance(kept.get(CLIPPED), list) else [])]
+    return kept
+
+
+def _fields(fields: dict[Any, Any]) -> dict[Any, Any]:
+    extra = {key: fields[key] for key in fields if key in RESERVED_FIELDS}
+    if CLIPPED in fields:
+        extra["clipped"] = fields[CLIPPED]
+    if not extra:
+        return fields
+    return {**{key: item for key, item in fields.items() if key not in _UNUSUAL}, "extra": extra}
+
+
+def _malformed(time_ns: int, producer: str, first: int, last: int) -> bytes:
+    fields = {"producer": producer, "cause": "malformed", "first": first, "lost": last - first + 1}
+    return _gap_line(time_ns, f"{producer}-{last}", fields)
+
+
+def _gap_line(time_ns: int, seq: str, fields: dict[str, Any]) -> bytes:
+    return _line(time_ns, "WARNING", GAP, None, fields, seq)

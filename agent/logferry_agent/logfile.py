@@ -1,0 +1,155 @@
+"""One file of a running log: created, recognised, written at an offset, synced. Blocking; runs on an executor.
+
+A file is ours while its inode is the one that the checkpoint names, it is not shorter than the checkpoint's offset, and
+the bytes before that offset are the ones that were written. The device number is not asked, because it may change
+when a machine boots. A file that is not ours any more is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from logferry_agent.fs import FileSystem
+
+TAIL_BYTES = 64
+
+
+class Lost(Exception):  # noqa: N818 - an ordinary outcome with a name: a new file goes on
+    """Somebody removed, truncated or replaced the file."""
+
+
+class LogFile:
+    """An open running log; has the methods of a file that aiofiles calls, and writes at `offset`."""
+
+    def __init__(self, fs: FileSystem, path: Path, fd: int, *, is_new: bool = False) -> None:
+        self.path = path
+        self.offset = 0
+        self.inode = fs.fstat(fd).st_ino
+        self._fs = fs
+        self._fd = fd
+        self._is_new = is_new
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`, short writes completed; return how many bytes that is.
+
+        Raises:
+            OSError: some or none of it was written, and `offset` is where it was.
+
+        """
+        left, offset = memoryview(data), self.offset
+        while left:
+            done = self._fs.pwrite(self._fd, left, offset)
+            left, offset = left[done:], offset + done
+        self.offset = offset
+        return len(data)
+
+    def flush(self) -> None:
+        """Sync the file, and its directory if the file is new."""
+        self._fs.fsync(self._fd)
+        if self._is_new:
+            self._fs.sync_directory(self.path.parent)
+            self._is_new = False
+
+    def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> int:
+        """Return the file's size if it is still ours.
+
+        Raises:
+            Lost: it is not.
+            OSError: that cannot be known now.
+
+        """
+        found = self._fs.fstat(self._fd)
+        try:
+            named = self._fs.lstat(self.path)
+        except FileNotFoundError as error:
+            raise Lost from error
+        if named.st_ino != self.inode or found.st_size < offset or inode not in {None, self.inode}:
+            raise Lost
+        if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:
+            raise Lost
+        return found.st_size
+
+    def truncate(self, size: int) -> None:
+        self._fs.truncate(self._fd, size)
+
+    def close(self) -> None:
+        self._fs.close(self._fd)
+
+
+def create(fs: FileSystem, path: Path, below: Path) -> LogFile | None:
+    """Create a file, its directories below `below` included; None if the name is taken.
+
+    Raises:
+        OSError: it cannot be created; ELOOP where a directory of ours is a link.
+
+    """
+    for made in fs.make_directories(path.parent, below):
+        fs.sync_directory(made.parent)
+    try:
+        fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return None
+    return LogFile(fs, path, fd, is_new=True)
+
+
+def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> LogFile:
+    """Open a file of ours again.
+
+    Raises:
+        Lost: it is gone, or another one.
+        OSError: that cannot be known now.
+
+    """
+    try:
+        fd = fs.open(path, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as error:
+        if _is_absent(fs, path, inode, error):
+            raise Lost from error
+        raise
+    file = LogFile(fs, path, fd)
+    try:
+        file.check(offset, tail, inode)
+        file.offset = offset
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def rename(fs: FileSystem, old: Path, new: Path, inode: int) -> bool:
+    """Rename our file unless `new` is taken by another; return whether it has the new name now. Can be repeated.
+
+    Raises:
+        OSError: it cannot be done now.
+
+    """
+    if not _has_inode(fs, new, inode):
+        if _inode(fs, new) is not None or not _has_inode(fs, old, inode):
+            return False
+        fs.rename(old, new)
+    fs.sync_directory(new.parent)
+    return True
+
+
+def _is_absent(fs: FileSystem, path: Path, inode: int, error: OSError) -> bool:
+    """Say whether an open failed because something else, or nothing, has the name."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError):
+        return True
+    try:
+        found = fs.lstat(path)
+    except OSError:
+        return False
+    return found.st_ino != inode or not stat.S_ISREG(found.st_mode)
+
+
+def _has_inode(fs: FileSystem, path: Path, inode: int) -> bool:
+    return _inode(fs, path) == inode
+
+
+def _inode(fs: FileSystem, path: Path) -> int | None:
+    try:
+        return fs.lstat(path).st_ino
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,68 @@
+"""Where an output stands when `state.db` was lost: read from the lines that are in its files.
+
+Every line carries its `seq`, so the last number of each producer, and how many of its lines there are, can be counted
+again. A last line without its line feed is cut by writing over it. This reads a run's files whole; it happens once, for
+runs that the journal still holds records of.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from logferry_agent.fs import FileSystem
+from logferry_agent.logfile import TAIL_BYTES
+from logferry_agent.logset import RunLogs, blocks
+from logferry_agent.rotation import LogName, in_order
+from logferry_agent.scan import Scan
+from logferry_agent.state import Checkpoint, Cursor, Key
+
+
+def salvage(fs: FileSystem, logs: Path, host: str, key: Key) -> Checkpoint:
+    """Return the checkpoint that the files of an output amount to; one of nothing where there are none.
+
+    Raises:
+        OSError: they cannot be read.
+
+    """
+    directory = logs / key.experiment / key.run
+    found = RunLogs(key.experiment, key.run, directory).files().get(host, [])
+    if key.kind == "text":
+        return _text(directory, host, key)
+    scan = Scan()
+    size = 0
+    for log in found:
+        size = 0
+        for block in blocks(directory / log.name):
+            scan.add(block)
+            size += len(block)
+    cursors = {name: Cursor(one.last, one.lines) for name, one in scan.producers.items()}
+    standing = Checkpoint(*key, rotations=max((log.number for log in found), default=0), cursors=cursors)
+    return _in_file(fs, standing, directory, found[-1], size) if found and found[-1].current else standing
+
+
+def _in_file(fs: FileSystem, standing: Checkpoint, directory: Path, log: LogName, size: int) -> Checkpoint:
+    path = directory / log.name
+    with path.open("rb") as file:
+        file.seek(max(0, size - TAIL_BYTES))
+        tail = file.read(min(size, TAIL_BYTES))
+    status = fs.lstat(path)
+    return Checkpoint(
+        standing.experiment,
+        standing.run,
+        standing.kind,
+        name=log.name,
+        inode=status.st_ino,
+        offset=size,
+        tail=tail,
+        variant=log.variant,
+        rotations=standing.rotations,
+        created_ns=status.st_mtime_ns,
+        cursors=standing.cursors,
+    )
+
+
+def _text(directory: Path, host: str, key: Key) -> Checkpoint:
+    """Begin the text rendering in a new file, because its lines carry no numbers."""
+    names = [path.name for path in directory.glob("*")] if directory.is_dir() else []
+    logs = [log for log in in_order(names, "text") if log.host == host]
+    return Checkpoint(*key, variant=max((log.variant + 1 for log in logs), default=1))
