@@ -12,6 +12,7 @@ Promises:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -86,7 +87,7 @@ class Consolidator:
 
     def forget_gone_rejects(self) -> None:
         """Drop the rejects of files that are gone: there is nothing left to mend."""
-        gone = {path for path, _ in self._store.rejects() if not os.path.lexists(path)}
+        gone = {name for name, _ in self._store.rejects() if not _exists(name)}
         if gone:
             self._store.drop_rejects(sorted(gone))
 
@@ -201,3 +202,9 @@ def _too_large(part: Slice, form: Format) -> str:
 def _name(path: str) -> str:
     """Return a path as text that any store can keep, bytes that are no UTF-8 as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _exists(name: str) -> bool:
+    """Say whether the file is there that `_name` gave this name."""
+    escaped = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode())
+    return os.path.lexists(name) or os.path.lexists(escaped)

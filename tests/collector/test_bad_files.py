@@ -1,0 +1,141 @@
+"""Bad result files wait or stand among the rejects with their reason; the others go on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from logferry_collector.formats.json import JSON
+from support.collecting import SAMPLE, Place
+
+
+def test_a_half_written_file_waits_then_is_incomplete_then_good(place: Place) -> None:
+    place.write("e/r.json", '{"status": "COMP')
+    place.collect()
+    assert (place.ids(), place.faults()) == ([], [])
+    place.settle()
+    assert place.faults() == [("r.json", 0, "incomplete")]
+    place.write("e/r.json", {"status": "COMPLETED"})
+    place.collect()
+    assert (place.ids(), place.faults()) == (["r"], [])
+
+
+def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
+    place.write("e/r.json", {"status": "RUNNING"})
+    place.collect()
+    place.write("e/r.json", "{")
+    place.settle()
+    assert (place.ids(), place.faults()) == (["r"], [("r.json", 0, "incomplete")])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ([1, 2], "not an object"),
+        ({"metrics": [1]}, "metrics is a list"),
+        ({"config": "x"}, "config is a str"),
+        ({"revision": 1 << 64}, "revision is beyond 64 bits"),
+        ({"revision": True}, "revision is a bool"),
+        ({"run_id": "../x"}, "run id '../x'"),
+        ({"run_id": ""}, "is empty"),
+        ({"run_id": 7}, "run_id is a int"),
+        ({"experiment_id": "a\x1b[31m"}, "contains a control character"),
+        ('{"config": ' + '{"a":' * 101 + "1" + "}" * 102, "nested deeper"),
+    ],
+)
+def test_a_document_of_wrong_types_is_refused_with_its_reason(place: Place, content: object, reason: str) -> None:
+    place.write("e/bad.json", content)
+    place.write("e/good.json", SAMPLE)
+    place.collect()
+    ((path, reject),) = place.store.rejects()
+    assert (place.ids(), Path(path).name, str(reject.fault)) == (["good"], "bad.json", "invalid")
+    assert reason in reject.reason
+
+
+@pytest.mark.parametrize("content", ["", "   ", "not json", b"\xff\xfe\x00", "[" * 100_000, "9" * 10_000])
+def test_what_is_not_json_is_refused_after_the_settle_time(place: Place, content: str | bytes) -> None:
+    place.write("e/bad.json", content)
+    place.settle()
+    assert len(place.faults()) == 1
+
+
+def test_a_file_of_100_mb_is_refused_without_being_read_whole(place: Place) -> None:
+    path = place.write("e/big.json", "{")
+    os.truncate(path, 100 << 20)
+    place.collect()
+    assert place.faults() == [("big.json", 0, "too large")]
+    assert JSON.max_bytes < 100 << 20
+
+
+def test_a_fifo_a_socket_and_a_link_are_refused_and_never_opened(place: Place, root: Path) -> None:
+    good = place.write("e/good.json", SAMPLE)
+    os.mkfifo(good.with_name("fifo.json"))
+    good.with_name("link.json").symlink_to(good)
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(good.with_name("sock.json")))
+        place.collect()
+    assert [(name, fault) for name, _, fault in place.faults()] == [
+        (f"{kind}.json", "unreadable") for kind in ("fifo", "link", "sock")
+    ]
+    assert place.ids() == ["good"]
+
+
+def test_a_linked_directory_is_not_followed(place: Place, root: Path) -> None:
+    place.write("e/good.json", SAMPLE)
+    (place.home.results / "loop").symlink_to(place.home.results)
+    place.collect()
+    assert place.ids() == ["good"]
+
+
+def test_a_file_without_permission_is_refused_and_taken_once_it_may_be_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really_open = place.write("e/r.json", SAMPLE), os.open
+
+    def denied(name: str, *rest: int) -> int:
+        if str(name) == str(path):
+            raise PermissionError(13, "Permission denied", name)
+        return really_open(name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        place.collect()
+    assert place.faults() == [("r.json", 0, "unreadable")]
+    path.chmod(0o600)
+    place.collect()
+    assert (place.ids(), place.faults()) == (["r"], [])
+
+
+def test_a_name_that_is_no_utf8_is_refused_by_its_escape(place: Place) -> None:
+    place.write("e/good.json", SAMPLE)
+    bad = os.fsencode(place.home.results / "e") + b"/\xff.json"
+    Path(os.fsdecode(bad)).write_text("{}")
+    place.collect()
+    assert place.faults() == [("\\xff.json", 0, "invalid")]
+    assert place.ids() == ["good"]
+
+
+def test_a_file_directly_below_results_needs_an_experiment_id(place: Place) -> None:
+    place.write("r.json", {"status": "COMPLETED"})
+    place.write("s.json", SAMPLE)
+    place.collect()
+    assert (place.ids(), place.faults()) == (["s"], [("r.json", 0, "invalid")])
+
+
+def test_the_reject_of_a_file_that_is_gone_goes_too(place: Place) -> None:
+    path = place.write("e/bad.json", [])
+    place.collect()
+    path.unlink()
+    place.collect()
+    assert place.faults() == []
+
+
+def test_an_unchanged_reject_is_not_read_again(place: Place) -> None:
+    place.write("e/bad.json", [])
+    place.collect()
+    place.ahead_s += 1
+    place.collect()
+    assert place.collect() == 0
