@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.node import Node
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +37,11 @@ def node_dir(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def home(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOGFERRY_HOME", str(root / "home"))
     return root / "home"
+
+
+@pytest.fixture
+def node(root: Path) -> Iterator[Node]:
+    """A node of its own: agent, collector and jobs end with the test."""
+    found = Node(root)
+    yield found
+    found.close()
