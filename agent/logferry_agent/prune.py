@@ -2,7 +2,7 @@
 
 `logs/<experiment>/<run>/<host>.pruned` has one JSON line for every file that was removed::
 
-    {"time": …, "file": name, "producers": {producer: [first, last, lines]}, "system": [lines]}
+    {"time": …, "file": name, "producers": {producer: [[first, last], …]}, "system": [lines]}
 
 `system` are the file's seals and gap markers, whole. The line is synced before the file is unlinked; so `verify` knows
 what was there, and counts it as `pruned`. A file that lines may still be written to is never removed.
@@ -28,7 +28,7 @@ from logferry_agent.fs import FileSystem
 from logferry_agent.lines import time_text
 from logferry_agent.logset import RunLogs, blocks, runs
 from logferry_agent.rotation import LogFile, expired, in_order, parse_name
-from logferry_agent.scan import Scan
+from logferry_agent.scan import AGENT_NAME, Scan
 
 _SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
 IsCurrent = Callable[[str, str, str], bool]
@@ -74,15 +74,14 @@ def prune_home(
 
 def summary(path: Path, now_ns: int) -> dict[str, Any]:
     """Return what is written down of a file that goes."""
-    scan, system, firsts = Scan(), [], {}
+    scan, system = Scan(), []
     for block in blocks(path):
         scan.add(block)
         if _SYSTEM in block:
             system += [json.loads(line) for line in block.splitlines() if _SYSTEM in line]
-    for name, found in scan.producers.items():
-        firsts[name] = [found.missing[0][1] + 1 if found.missing and not found.gaps else 1, found.last, found.lines]
+    ranges = {name: found.ranges for name, found in scan.producers.items() if name != AGENT_NAME}
     kept = [line for line in system if str(line.get("event")).startswith(SYSTEM_PREFIX)]
-    return {"time": time_text(now_ns), "file": path.name, "producers": firsts, "system": kept}
+    return {"time": time_text(now_ns), "file": path.name, "producers": ranges, "system": kept}
 
 
 def pruned(run: RunLogs) -> list[dict[str, Any]]:

@@ -25,12 +25,18 @@ _MAX_FAULTS = 20
 class Producer:
     """What the lines say of one producer: how many, the last number, ranges that are marked as lost, its seal."""
 
+    first: int = 0
     last: int = 0
     lines: int = 0
     missing: list[tuple[int, int]] = field(default_factory=list)
     again: int = 0  # lines whose number is not above the one before
     gaps: list[dict[str, Any]] = field(default_factory=list)
     seal: dict[str, Any] | None = None
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The numbers between the first and the last line, without those that are missing."""
+        return without([(self.first, self.last)], self.missing)
 
 
 class Scan:
@@ -68,6 +74,7 @@ class Scan:
                 known.last, known.lines = last, known.lines + count
                 name, count = producer, 0
                 known = self.of(producer.decode("ascii", "replace"))
+                known.first = known.first or int(number)
                 last = known.last
             value = int(number)
             if value != last + 1:
@@ -111,6 +118,7 @@ class Scan:
 
     def _number(self, producer: str, number: int) -> None:
         known = self.of(producer)
+        known.first = known.first or number
         if number != known.last + 1:
             self._jump(known, known.last, number)
         if number > known.last:
@@ -133,6 +141,7 @@ class Scan:
         known = self.of(str(found.get("producer", producer)))
         last = first + int(found.get("lost") or 0) - 1
         known.gaps.append(found)
+        known.first = known.first or first
         if first > known.last + 1:
             self._jump(known, known.last, first)
         known.last = max(known.last, last)
@@ -140,3 +149,14 @@ class Scan:
     def _fault(self, what: str, line: bytes) -> None:
         if len(self.faults) < _MAX_FAULTS:
             self.faults.append(f"{what}: {line[:80].decode(errors='backslashreplace')}")
+
+
+def without(ranges: list[tuple[int, int]], taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what is left of inclusive `ranges` after `taken` is cut out of them."""
+    left = [one for one in ranges if one[0] <= one[1]]
+    for low, high in taken:
+        cut: list[tuple[int, int]] = []
+        for first, last in left:
+            cut += [part for part in ((first, min(last, low - 1)), (max(first, high + 1), last)) if part[0] <= part[1]]
+        left = cut
+    return left

@@ -75,7 +75,7 @@ class Writer:
         filters: level rules.
         clock: nanoseconds since the epoch.
         on_written: producer → number through which its lines are written and checkpointed.
-            `seal:<producer>` says the same of a producer's seal.
+        on_sealed: producers whose seal is checkpointed.
         append_agent_event: appends an event of the agent's own (producer whom it concerns,
             `[time_ns, level, name, message, fields]`).
         keep_bad: keeps bytes that cannot be decoded, under a name.
@@ -96,6 +96,7 @@ class Writer:
         filters: Filters,
         clock: Callable[[], int],
         on_written: Callable[[dict[str, int]], None],
+        on_sealed: Callable[[list[str]], None],
         append_agent_event: Callable[[str, list[Any]], None],
         keep_bad: Callable[[str, bytes], None],
     ) -> None:
@@ -106,7 +107,7 @@ class Writer:
         self.keep_bad = keep_bad
         self.unknown_events = 0
         self._journal, self._about_of, self._state = journal, about_of, state
-        self._on_written, self._append_agent_event = on_written, append_agent_event
+        self._on_written, self._on_sealed, self._append_agent_event = on_written, on_sealed, append_agent_event
         self._reader = ThreadPoolExecutor(1, "logferry-read")
         self._commits = Commits(state, self.least_position)
         self._outputs: dict[Key, Output] = {}
@@ -386,7 +387,9 @@ class Writer:
 
     def _report(self, safe: Safe) -> None:
         if safe.written:
-            self._on_written({**safe.written, **{f"seal:{producer}": 1 for producer in safe.sealed}})
+            self._on_written(safe.written)
+        if safe.sealed:
+            self._on_sealed(safe.sealed)
         for producer in safe.sealed:
             self._runs.pop(producer, None)
         self._journal.trim(self.least_position())

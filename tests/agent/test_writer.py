@@ -95,7 +95,7 @@ def test_a_seal_says_how_many_lines_were_written(root: Path) -> None:
             await one.quiet()
             last = one.lines()[-1]
             assert (last["event"], last["written"], last["seq"]) == ("logferry.seal", 12, "agent-1")
-            assert one.written["seal:aaaaaaaa"] == 1
+            assert one.sealed == ["aaaaaaaa"]
 
     asyncio.run(main())
 

@@ -47,6 +47,7 @@ class Rig:
         self.now = START_NS
         self.written: dict[str, int] = {}
         self.abouts: dict[str, dict[str, Any]] = {}
+        self.sealed: list[str] = []
         self.dead: set[str] = set()
         self.bad: dict[str, bytes] = {}
         self.loop = asyncio.get_running_loop()
@@ -70,6 +71,7 @@ class Rig:
             filters=Filters(self.config, {}),
             clock=lambda: self.now,
             on_written=self.written.update,
+            on_sealed=self.sealed.extend,
             append_agent_event=self.agent_events.append,
             keep_bad=self.bad.__setitem__,
         )
@@ -102,7 +104,7 @@ class Rig:
 
     async def until(self, done: Callable[[], Any], deadline_s: float = 10) -> None:
         async with asyncio.timeout(deadline_s):
-            while not done():
+            while not done():  # noqa: ASYNC110 - what is waited for is on disk or in another thread
                 await asyncio.sleep(0.005)
 
     async def quiet(self, deadline_s: float = 10) -> None:

@@ -1,0 +1,220 @@
+"""`logferry logs`: read running logs, of one run or of an experiment, once or as they grow.
+
+Lines of one host come in the order of its files. Where several hosts or runs are merged they are ordered by time, each
+one's own order kept (running maximum of its times).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import heapq
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from logferry.cli import FINE, Parser, UsageError, printable, settings_of
+from logferry.events import SYSTEM_PREFIX, level_number
+from logferry.layout import Home
+from logferry_agent.follow import RunTail
+from logferry_agent.logset import RunLogs, blocks, find, runs
+from logferry_agent.rotation import LogName
+from logferry_agent.text import text_line
+
+_POLL_S = 0.05
+# Looking for new runs lists every experiment; it may take a tenth of the time, but happens at least this often.
+_DISCOVER_S = 0.1
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Line(NamedTuple):
+    """A line with its run."""
+
+    run: str
+    raw: bytes
+    data: dict[str, Any]
+
+
+class Filter:
+    """What the options let through."""
+
+    def __init__(self, options: argparse.Namespace, now: datetime) -> None:
+        self._level = level_number(options.level) if options.level else 0
+        self._event = options.event
+        self._grep = re.compile(options.grep) if options.grep else None
+        self._since = since(options.since, now) if options.since else ""
+        self._all = options.all
+
+    def lets(self, line: dict[str, Any]) -> bool:
+        event = line["event"]
+        return (
+            (self._all or not event.startswith(SYSTEM_PREFIX))
+            and (not self._level or level_number(line["level"]) >= self._level)
+            and (not self._event or fnmatch.fnmatchcase(event, self._event))
+            and (not self._since or line["time"] >= self._since)
+            and (self._grep is None or self._grep.search(text_line(line)) is not None)
+        )
+
+
+def since(text: str, now: datetime) -> str:
+    """Return the time that `text` means, as lines carry it: `10m`, `2h`, or an ISO time (UTC unless it says else).
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    when = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]]) if found else datetime.fromisoformat(text)
+    when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def read_runs(found: Iterable[RunLogs]) -> Iterator[Line]:
+    """Yield all lines of some runs, merged."""
+    streams = [_host_lines(run, logs) for run in found for logs in run.files().values()]
+    return merged(streams)
+
+
+def merged(streams: Iterable[Iterable[Line]]) -> Iterator[Line]:
+    """Merge streams by the running maximum of each one's times."""
+    for _, _, line in heapq.merge(*(_timed(stream, number) for number, stream in enumerate(streams))):
+        yield line
+
+
+def _timed(stream: Iterable[Line], number: int) -> Iterator[tuple[tuple[str, int, int], int, Line]]:
+    latest = ""
+    for position, line in enumerate(stream):
+        latest = max(latest, line.data["time"])
+        yield (latest, number, position), number, line
+
+
+def _host_lines(run: RunLogs, logs: list[LogName]) -> Iterator[Line]:
+    for log in logs:
+        try:
+            for block in blocks(run.path / log.name):
+                yield from parsed(run.run, block.splitlines())
+        except FileNotFoundError:  # pruned or compressed since it was listed
+            packed = [one for found in run.files().values() for one in found if one.unpacked_name == log.name]
+            yield from _host_lines(run, packed)
+
+
+def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
+    """Yield lines with their content; what is no line of a running log is left out here, `verify` names it."""
+    for raw in lines:
+        try:
+            data = orjson.loads(raw)
+            if isinstance(data["time"], str) and isinstance(data["event"], str) and data["level"]:
+                yield Line(run, raw, data)
+        except (ValueError, TypeError, KeyError):
+            continue
+
+
+def logs(arguments: list[str]) -> int:
+    """Verb: print running logs."""
+    options = _parser().parse_args(arguments)
+    if options.json:
+        options.format = "json"
+    home = Home(settings_of(options).home)
+    try:
+        chosen = Filter(options, datetime.now(UTC))
+    except (ValueError, re.error) as error:
+        raise UsageError(f"logs: {error}") from error
+    found = _found(home, options)
+    printer = _Printer(options.format, several=len(found) > 1 or (options.follow and not _is_one(found, options.run)))
+    if options.follow:
+        _follow(home, options, chosen, printer, found)
+    else:
+        lines = (line for line in read_runs(found) if chosen.lets(line.data))
+        printer.show(lines if options.tail is None else deque(lines, options.tail))
+    return FINE
+
+
+def _parser() -> Parser:
+    parser = Parser("logs")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run, experiment, or part of a run id; the latest run")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
+    parser.add_argument("-n", "--tail", type=_count, metavar="N", help="only the last N lines")
+    parser.add_argument("--level", help="lines of this level and above")
+    parser.add_argument("--event", metavar="PATTERN", help="events whose name matches, e.g. 'Epoch*'")
+    parser.add_argument("--grep", metavar="REGEX", help="lines whose text form matches")
+    parser.add_argument("--since", metavar="WHEN", help="10m, 2h, 1d or an ISO time")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--json", action="store_true", help="the JSON lines themselves")
+    parser.add_argument("--all", action="store_true", help="the system's own events too: seals, gap markers")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _found(home: Home, options: argparse.Namespace) -> list[RunLogs]:
+    found = find(home, options.run)
+    if not found and not (options.follow and options.run is None):
+        what = f"no run or experiment {options.run!a}" if options.run else "no running logs"
+        raise UsageError(f"logs: {what} under {home.logs}; 'logferry runs' lists what there is")
+    if len({run.experiment for run in found}) > 1 and not _is_one(found, options.run):
+        names = ", ".join(f"{run.experiment}/{run.run}" for run in found[:8])
+        raise UsageError(f"logs: {options.run!a} fits several runs: {names}; give more of the id")
+    return found
+
+
+def _is_one(found: list[RunLogs], wanted: str | None) -> bool:
+    return wanted is not None and all(run.run == wanted for run in found)
+
+
+def _follow(home: Home, options: argparse.Namespace, chosen: Filter, printer: _Printer, found: list[RunLogs]) -> None:
+    """Print what is there (as far as `--tail` says), then what comes, until interrupted."""
+    tails = {run.path: RunTail(run, from_start=True) for run in found}
+    known = {run.path for run in runs(home)} if options.run is None else set()
+    first = True
+    next_look = 0.0
+    while True:
+        lines = _polled(tails.values())
+        kept = (line for line in lines if chosen.lets(line.data))
+        printer.show(deque(kept, options.tail) if first and options.tail is not None else kept)
+        first = False
+        now = time.monotonic()
+        if now >= next_look and not _is_one(found, options.run):
+            for run in runs(home) if options.run is None else find(home, options.run):
+                if run.path not in known and run.path not in tails:
+                    tails[run.path] = RunTail(run, from_start=True)
+            next_look = time.monotonic() + max(_DISCOVER_S, 9 * (time.monotonic() - now))
+        time.sleep(_POLL_S)
+
+
+def _polled(tails: Iterable[RunTail]) -> Iterator[Line]:
+    streams = [parsed(tail.run.run, lines) for tail in tails for lines in tail.poll()]
+    return merged(streams)
+
+
+class _Printer:
+    """Prints lines in one of the formats; where several runs are shown, text lines begin with their run."""
+
+    def __init__(self, form: str, *, several: bool) -> None:
+        self._json = form == "json"
+        self._several = several
+
+    def show(self, lines: Iterable[Line]) -> None:
+        out = sys.stdout
+        any_shown = False
+        for line in lines:
+            out.write(self._shown(line) + "\n")
+            any_shown = True
+        if any_shown:
+            out.flush()
+
+    def _shown(self, line: Line) -> str:
+        if self._json:
+            return line.raw.decode()
+        text = text_line(line.data)
+        return f"{printable(line.run)} {text}" if self._several else text

@@ -1,0 +1,150 @@
+"""`logferry verify`: is every event of a run in its running logs, once and in order; computed from the lines alone.
+
+A run is complete when, for each producer, its lines carry the numbers 1 to `emitted` once and in order; `emitted` is
+what its seal says. Numbers in files that retention removed count as there (`pruned`). What was shed because a spool was
+full never had a number: it is counted in the seal, shown, and makes a run incomplete. A producer without a seal is still
+running, or its node has not reported its end: the run is not complete yet.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import zstandard
+
+from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.layout import Home
+from logferry_agent.logset import RunLogs, blocks, find, runs
+from logferry_agent.prune import pruned
+from logferry_agent.scan import AGENT_NAME, Producer, Scan, without
+
+Ranges = list[tuple[int, int]]
+
+
+def verify_run(run: RunLogs) -> dict[str, Any]:
+    """Return what the files say of a run: the object that `--json` prints."""
+    scans, faults = [], []
+    for logs in run.files().values():
+        scan = Scan()
+        for log in logs:
+            try:
+                for block in blocks(run.path / log.name):
+                    scan.add(block)
+            except (OSError, EOFError, zstandard.ZstdError) as error:
+                faults.append(f"{run.path / log.name} cannot be read: {error}")
+        scans.append(scan)
+    gone = pruned(run)
+    found = _merged(scans, gone)
+    producers = [_judged(name, one, _ranges(name, gone)) for name, one in sorted(found.items())]
+    for scan in scans:
+        faults += scan.faults + [f"{line.get('file')} was {line.get('cause')}" for line in scan.removed]
+    complete = bool(producers) and all(one["complete"] for one in producers) and not any(scan.faults for scan in scans)
+    return {
+        "experiment_id": run.experiment,
+        "run_id": run.run,
+        "complete": complete,
+        "producers": producers,
+        "faults": faults,
+    }
+
+
+def _merged(scans: Iterable[Scan], gone: list[dict[str, Any]]) -> dict[str, Producer]:
+    """Return the producers of all hosts, and those of removed files; a producer writes to one host's files only."""
+    found: dict[str, Producer] = {}
+    for scan in scans:
+        found.update((name, one) for name, one in scan.producers.items() if name != AGENT_NAME)
+    removed = Scan()
+    for file in gone:
+        for line in file.get("system", []):
+            removed.add(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        for name in file.get("producers", {}):
+            found.setdefault(name, Producer())
+    for name, one in found.items():
+        before = removed.producers.get(name)
+        if before:
+            one.seal = one.seal or before.seal
+            one.gaps = before.gaps + one.gaps
+    return found
+
+
+def _ranges(name: str, gone: list[dict[str, Any]]) -> Ranges:
+    return [(first, last) for one in gone for first, last in one.get("producers", {}).get(name, [])]
+
+
+def _judged(name: str, found: Producer, removed: Ranges) -> dict[str, Any]:
+    seal = found.seal
+    emitted = seal.get("emitted", 0) if seal else max(found.last, *(last for _, last in removed), 0)
+    missing = list(found.missing)
+    if found.last < emitted:
+        missing.append((found.last + 1, emitted))
+    marked: Ranges = [(gap["first"], gap["first"] + (gap.get("lost") or 0) - 1) for gap in found.gaps]
+    absent = without(missing, removed)
+    lost = sum(last - first + 1 for first, last in without(marked, removed))
+    unmarked = sum(last - first + 1 for first, last in without(absent, marked))
+    shed = sum((seal or {}).get("shed", {}).values())
+    judged = {
+        "producer": name,
+        "emitted": emitted,
+        "written": found.lines,
+        "shed": shed,
+        "end": seal.get("end", "unknown") if seal else "running",
+        "missing": lost + unmarked,
+        "repeated": found.again,
+        "pruned": _size(removed) if removed else 0,
+        "gaps": [f"{gap.get('cause', 'unknown')}: {gap.get('lost', '?')} from {gap['first']}" for gap in found.gaps],
+    }
+    whole = not (lost or unmarked or found.again or shed or found.gaps)
+    return {**judged, "complete": whole and seal is not None}
+
+
+def _size(ranges: Ranges) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def why(one: dict[str, Any]) -> str:
+    """Return in words what one producer's row says."""
+    said = [f"{one['missing']} missing"] if one["missing"] else []
+    said += [f"{one['repeated']} repeated or out of order"] if one["repeated"] else []
+    said += [f"{one['shed']} shed because the spool was full"] if one["shed"] else []
+    said += [f"{one['pruned']} pruned by retention"] if one["pruned"] else []
+    said += one["gaps"]
+    if one["end"] == "running":
+        said.append("no seal yet: still running, or the agent of its node has not seen its end")
+    return "; ".join(said) or "complete"
+
+
+def verify(arguments: list[str]) -> int:
+    """Verb: say whether runs are complete; exit code 1 if one is not."""
+    parser = Parser("verify")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run or an experiment; all runs without it")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    home = Home(settings_of(options).home)
+    wanted = runs(home) if options.run is None else find(home, options.run)
+    if options.run is not None and not wanted:
+        raise UsageError(f"verify: no run or experiment {options.run!a} under {home.logs}; 'logferry runs' lists them")
+    found = [verify_run(run) for run in wanted]
+    complete = all(one["complete"] for one in found)
+    if options.json:
+        one_run = options.run is not None and len(found) == 1
+        print(json.dumps(found[0] if one_run else {"complete": complete, "runs": found}))
+    else:
+        for one in found:
+            _show(one)
+        print(f"{sum(one['complete'] for one in found)} of {len(found)} runs complete", file=sys.stderr)
+    return FINE if complete else NO
+
+
+def _show(one: dict[str, Any]) -> None:
+    print(printable(f"{'complete  ' if one['complete'] else 'INCOMPLETE'} {one['experiment_id']}/{one['run_id']}"))
+    rows = [producer for producer in one["producers"] if not producer["complete"] or len(one["producers"]) <= 8]
+    for row in rows:
+        counts = f"emitted {row['emitted']}, written {row['written']}, end {row['end']}"
+        print(printable(f"  {row['producer']}: {counts}: {why(row)}"))
+    for fault in one["faults"]:
+        print(printable(f"  {fault}"))
+    if not one["producers"]:
+        print("  no lines of any producer")
