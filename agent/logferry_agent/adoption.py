@@ -158,22 +158,27 @@ class Adoption:
         if one is not None and not one.sealed:
             head = await self._call(spool.read_head, path)
             self._producers.adopt(one, head.acked_through)
-            await self._take_in(one, path)
+            if not await self._take_in(one, path):
+                return
             self._seal(one, {level_name(level): count for level, count in head.shed.items()})
         self._sealed[path.name] = path
 
-    async def _take_in(self, one: Producer, path: Path) -> None:
+    async def _take_in(self, one: Producer, path: Path) -> bool:
+        """Journal what is left in the spool; False where the run takes no more for now, and a later look goes on."""
         found = spool.read_dead(path, one.next - 1, _SLICE_BYTES)
         last = one.durable
         while (item := await self._call(_next, found)) is not None:
             if isinstance(item, spool.Slice):
-                await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES and not self._full(one.run))
+                if self._full(one.run):
+                    return False
+                await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES)
                 taken = self._producers.take(one, item.first, item.count, item.payload)
                 self._journal.append([taken.entry])
                 last = item.first + item.count - 1
             else:
                 self._mark(one, item)
         await _until(lambda: one.durable >= last)
+        return True
 
     def _mark(self, one: Producer, hole: spool.Hole) -> None:
         """Say what is lost where it is lost, and keep the bytes; of a torn last call nothing is."""

@@ -212,10 +212,8 @@ class Producers:
 
     def take_settled(self, producers: Iterable[str]) -> None:
         """Note whose seal is in the run's file, checkpointed."""
-        for name in producers:
-            one = self._rows.get(name)
-            if one:
-                one.settled = True
+        for one in filter(None, map(self._rows.get, producers)):
+            one.settled = True
 
     def news(self, level_for: Callable[[str, str], int | None]) -> Iterator[tuple[Producer, wire.Welcome | wire.Ack]]:
         """Yield what connected producers are to be told; call `told` with what could be sent."""

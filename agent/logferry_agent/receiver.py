@@ -59,7 +59,7 @@ class Receiver:
         self._socket.linger = 0
         self._socket.maxmsgsize = _LARGEST_BYTES
         self._socket.router_mandatory = True
-        self._paused = False
+        self._paused = self._closing = False
         self._turn: asyncio.Handle | None = None
         self._questions: set[asyncio.Task[None]] = set()
 
@@ -78,6 +78,10 @@ class Receiver:
             question.cancel()
         self._socket.close()
         self._context.term()
+
+    def take_no_more(self) -> None:
+        """Read no more; acks still go out."""
+        self._closing = True
 
     def take_durable(self, entries: Iterable[Entry]) -> None:
         """Ack what the journal made durable, once per producer however many batches that were."""
@@ -114,12 +118,12 @@ class Receiver:
     # reading
 
     def _again(self) -> None:
-        if self._turn is None and not self._paused:
+        if self._turn is None and not self._paused and not self._closing:
             self._turn = self._loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
         self._turn = None
-        for _ in range(_TURN_FRAMES):
+        for _ in range(0 if self._closing else _TURN_FRAMES):
             if not self._has_room() and not self._journal.held:
                 self._paused = True
                 return
