@@ -1,0 +1,178 @@
+"""The read side: order, groups, differences, exports, LOST, and what is taken in first."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import logferry_collector.export
+from logferry_collector.export import MissingPackageError
+from logferry_collector.query import UnknownRunError, open_store
+from logferry_collector.running import sole_collector
+from logferry_collector.where import WhereError
+from support.collecting import SAMPLE, Place
+
+
+def sweep(place: Place) -> None:
+    for lr in (0.1, 0.2):
+        for seed in range(4):
+            place.append(
+                "e/sweep.jsonl",
+                {"run_id": f"{lr}-{seed}", "config": {"lr": lr, "seed": seed}, "metrics": {"acc": lr + seed**2 / 10}},
+            )
+    place.collect()
+
+
+@pytest.mark.parametrize(("desc", "order"), [(False, "eabfcd"), (True, "bafecd")])
+def test_sorting_puts_nan_and_missing_last_both_ways(place: Place, desc: bool, order: str) -> None:
+    values = {"a": 1, "b": 2.5, "c": "NaN", "d": None, "e": "-Infinity", "f": 3}
+    values |= {"f": 2.75} if not desc else {"f": 0.5}
+    for name, value in values.items():
+        place.append("e/rows.jsonl", {"run_id": name, "metrics": {} if value is None else {"m": value}})
+    place.collect()
+    assert "".join(place.ids(sort="m", desc=desc)) == order
+
+
+def test_a_limit_takes_the_first_of_the_order(place: Place) -> None:
+    sweep(place)
+    assert place.ids("lr = 0.2", sort="acc", desc=True, limit=2) == ["0.2-3", "0.2-2"]
+
+
+def test_groups_have_mean_and_sample_deviation_over_seeds(place: Place) -> None:
+    sweep(place)
+    first, second = place.reader.results().group("lr")
+    values = [0.1 + seed**2 / 10 for seed in range(4)]
+    assert (first["lr"], first["n"], second["lr"]) == (0.1, 4, 0.2)
+    assert first["acc.mean"] == pytest.approx(statistics.mean(values))
+    assert first["acc.std"] == pytest.approx(statistics.stdev(values))
+
+
+def test_missing_values_are_no_zeros_and_a_single_value_has_no_deviation(place: Place) -> None:
+    place.append("e/r.jsonl", {"config": {"seed": 1}, "metrics": {"acc": 4}}, {"config": {"seed": 2}, "metrics": {}})
+    place.collect()
+    (row,) = place.reader.results().group([])
+    assert (row["n"], row["acc.n"], row["acc.mean"], row["acc.std"]) == (2, 1, 4.0, None)
+
+
+def test_a_diverged_run_is_not_left_out_of_the_mean(place: Place) -> None:
+    place.append("e/r.jsonl", {"metrics": {"loss": 1}}, {"metrics": {"loss": "NaN"}})
+    place.collect()
+    (row,) = place.reader.results().group("experiment_id")
+    assert (row["loss.n"], math.isnan(row["loss.mean"])) == (2, True)
+
+
+def test_a_seed_that_ran_twice_counts_once(place: Place) -> None:
+    rows = [{"config": {"seed": seed}, "metrics": {"acc": acc}} for seed, acc in ((1, 1), (1, 3), (2, 5))]
+    place.append("e/r.jsonl", *rows)
+    place.collect()
+    (row,) = place.reader.results().group("experiment_id")
+    assert (row["n"], row["acc.mean"]) == (2, 3.5)
+    assert next(iter(place.reader.results().group("experiment_id", over=None)))["n"] == 3
+
+
+def test_an_unknown_key_or_aggregate_is_an_error(place: Place) -> None:
+    sweep(place)
+    with pytest.raises(WhereError, match="did you mean"):
+        place.reader.results().group("lrr")
+    with pytest.raises(WhereError, match="unknown aggregate 'median'"):
+        place.reader.results().group("lr", agg=("median",))
+
+
+def test_differences_name_only_what_differs(place: Place) -> None:
+    sweep(place)
+    found = place.reader.results().diff("0.1-1", "0.1-2")
+    assert found["config.seed"] == {"0.1-1": 1, "0.1-2": 2}
+    assert set(found) == {"run_id", "config.seed", "metrics.acc"}
+
+
+def test_a_run_is_found_by_a_part_of_its_id_that_only_it_has(place: Place) -> None:
+    place.append("e/r.jsonl", {"run_id": "20250730-abc"}, {"run_id": "20250730-abd"}, {"run_id": "x"})
+    place.append("f/r.jsonl", {"run_id": "x"})
+    place.collect()
+    assert [place.reader.run(text)["run_id"] for text in ("abd", "20250730-abc", "f/x")] == [
+        *("20250730-abd", "20250730-abc", "x")
+    ]
+    for text, message in (("2025", "any of 2"), ("x", "e/x, f/x"), ("nope", "no run 'nope'")):
+        with pytest.raises(UnknownRunError, match=message):
+            place.reader.run(text)
+
+
+def test_frames_and_files_have_a_column_per_key(place: Place, root: Path) -> None:
+    place.write("e/r.json", SAMPLE | {"tags": ["x"], "metrics": {"a": "NaN", "b": 2}})
+    place.write("e/s.json", SAMPLE | {"config": {"seed": "none"}})
+    place.collect()
+    results = place.reader.results()
+    frame = results.to_pandas()
+    results.to_csv(root / "out.csv")
+    results.to_parquet(root / "out.parquet")
+    rows = list(csv.DictReader((root / "out.csv").open()))
+    parquet = pd.read_parquet(root / "out.parquet")
+    assert list(frame.columns) == list(rows[0]) == list(parquet.columns)
+    assert math.isnan(frame["metrics.a"][0])
+    assert (rows[0]["tags"], rows[0]["config.seed"], rows[1]["metrics.b"]) == ('["x"]', "12345", "")
+    assert list(parquet["config.seed"]) == ["12345", "none"]
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(logferry_collector.export, "import_module", absent)
+    with pytest.raises(MissingPackageError, match="pip install pandas"):
+        place.reader.results().to_pandas()
+
+
+def test_a_running_run_of_a_silent_host_is_lost_until_the_host_is_back(place: Place) -> None:
+    for host in ("h1", "h2", "../x"):
+        place.append("e/r.jsonl", {"run_id": host.strip("./"), "status": "RUNNING", "host": host})
+    place.append("e/r.jsonl", {"run_id": "done", "status": "COMPLETED", "host": "h1"})
+    place.collect()
+    beat = place.home.agents / "h2"
+    beat.parent.mkdir(parents=True, exist_ok=True)
+    beat.touch()
+    assert place.ids("status = LOST") == []
+    place.ahead_s += 301
+    os.utime(beat, ns=(place.clock_ns(),) * 2)
+    assert place.ids("status = LOST") == ["h1", "x"]
+    assert (place.ids("status = RUNNING"), place.reader.run("h1")["status"]) == (["h2"], "LOST")
+    (place.home.agents / "h1").touch()
+    os.utime(place.home.agents / "h1", ns=(place.clock_ns(),) * 2)
+    assert place.ids("status = RUNNING") == ["h1", "h2"]
+
+
+def test_who_asks_while_no_collector_runs_takes_in_what_is_new(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGFERRY_HOME", str(place.home.path))
+    with open_store() as store:
+        assert len(store.results()) == 0
+        place.write("e/r.json", SAMPLE)
+        assert [document["run_id"] for document in store.results()] == ["r"]
+
+
+def test_who_asks_while_a_collector_runs_only_reads(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGFERRY_HOME", str(place.home.path))
+    place.write("e/r.json", SAMPLE)
+    with sole_collector(place.home, str(place.home.store)), open_store() as store:
+        assert len(store.results()) == 0
+
+
+def test_another_store_is_never_filled_by_looking_at_it(place: Place, root: Path, node_dir: Path, home: Path) -> None:
+    place.write("e/r.json", SAMPLE)
+    with open_store(str(root / "other.db")) as store:
+        assert json.dumps(list(store.results())) == "[]"
+
+
+def test_asked_for_keys_get_an_index_once_the_store_is_large(place: Place) -> None:
+    place.append("e/r.jsonl", *({"config": {"lr": number % 7}} for number in range(2_100)))
+    place.collect()
+    assert len(place.ids("lr = 3")) == 300
+    plan = place.store._connection.execute(
+        "EXPLAIN QUERY PLAN SELECT 1 FROM result r WHERE json_extract(r.config, '$.\"lr\"') IN (3)"
+    ).fetchall()
+    assert "asked_config" in str(plan)

@@ -1,0 +1,91 @@
+"""WHERE as users write it: what it selects, and where it says that it is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logferry_collector.where import Key, Names, WhereError, parse
+from support.collecting import Place
+
+ROWS = [
+    {"run_id": "a", "status": "COMPLETED", "config": {"lr": 0.1, "opt": {"name": "sgd"}}, "metrics": {"acc": 0.9}},
+    {"run_id": "b", "status": "FAILED", "config": {"lr": 0.01, "amp": True}, "metrics": {"acc": "NaN"}},
+    {"run_id": "c", "config": {"lr": "0.1", "my key": 1}, "metrics": {"acc": "Infinity"}, "dataset": "3"},
+    {"run_id": "7", "config": {"lr": "warmup"}, "metrics": {"val/acc@5": 0.5}, "extra": "it's"},
+]
+
+
+@pytest.fixture
+def filled(place: Place) -> Place:
+    place.append("e/rows.jsonl", *ROWS)
+    place.collect()
+    return place
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("", ["7", "a", "b", "c"]),
+        ("status = COMPLETED", ["a"]),
+        ("status != COMPLETED", ["b"]),
+        ("lr = 0.1", ["a", "c"]),
+        ("config.lr = '0.1'", ["c"]),
+        ("lr >= 0.01 AND lr < 0.1", ["b"]),
+        ("lr > a", ["7"]),
+        ("opt.name == sgd", ["a"]),
+        ("amp = true", ["b"]),
+        ("acc > 0.5", ["a", "c"]),
+        ("acc <= 0.9", ["a"]),
+        ("metrics.acc = NaN", []),
+        ("run_id = 7", ["7"]),
+        ("dataset = 3", ["c"]),
+        ("dataset >= 2", ["c"]),
+        ("val/acc@5=0.5", ["7"]),
+        ("'my key' = 1", ["c"]),
+        (r"extra = 'it\'s'", ["7"]),
+        ('experiment_id="e" and run_id<"b"', ["7", "a"]),
+    ],
+)
+def test_comparisons_select_what_they_say(filled: Place, where: str, ids: list[str]) -> None:
+    assert filled.ids(where) == ids
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("status", "expected one of = != < <= > >= at column 7"),
+        ("status =", "expected a value at column 9"),
+        ("= 3", "expected a key at column 1"),
+        ("lr = 1 lr = 2", "expected 'and' at column 8"),
+        ("lr = 1 and", "expected a key at column 11"),
+        ("lr = 'x", "a quote without its end at column 6"),
+        ("(lr = 1)", "unexpected sign at column 1"),
+        ("lrr = 1", "no result has a key 'lrr'; did you mean lr"),
+        ("config.acc = 1", "no result has a key 'config.acc'"),
+    ],
+)
+def test_an_error_says_what_and_in_which_column(filled: Place, where: str, message: str) -> None:
+    with pytest.raises(WhereError) as caught:
+        filled.ids(where)
+    assert message in str(caught.value)
+
+
+def test_nothing_in_a_query_reaches_sql_as_sql(filled: Place) -> None:
+    filled.append("e/rows.jsonl", {"run_id": "z", "config": {"x'); DROP TABLE result; --": 1}})
+    filled.collect()
+    assert filled.ids('"x\'); DROP TABLE result; --" = 1') == ["z"]
+    assert filled.ids('run_id = "\' OR 1=1 --"') == []
+
+
+def test_an_empty_store_knows_no_misspelt_keys(place: Place) -> None:
+    assert place.ids("anything = 1 and config.x < 2 and metrics.y > 3") == []
+
+
+@given(st.text())
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(WhereError):
+        parse(text, Names([Key("config", ("lr",))]))
