@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.node import Node
-
 from logferry.session import open_run
 from logferry.settings import load
+from support.node import Node
 
 SAMPLE = """\
 2025-07-30 13:00:00 [INFO] ExperimentStarted: experiment_id=exp042

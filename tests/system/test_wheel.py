@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +26,12 @@ def _run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path) -> 
 
 
 def test_the_built_wheel_installs_and_runs_outside_the_checkout(root: Path) -> None:
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", root, CHECKOUT, cwd=root)
+    # From a copy: building leaves directories behind.
+    for name in ("sdk", "agent", "collector"):
+        shutil.copytree(CHECKOUT / name, root / "source" / name, ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, root / "source" / name)
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", root, root / "source", cwd=root)
     (wheel,) = root.glob("*.whl")
     outside = root / "outside"
     _run(sys.executable, "-m", "venv", "--without-pip", outside, cwd=root)
