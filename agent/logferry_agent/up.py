@@ -19,9 +19,9 @@ from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import prepare_node_dir
 from logferry.settings import Settings
 from logferry.spool import lock_holder
+from logferry_agent.asking import ask
 from logferry_agent.live import show
 from logferry_agent.processes import is_running
-from logferry_agent.asking import ask
 
 # Schedulers kill 30 s after SIGTERM (Slurm's KillWait): the command gets a part of it, draining the rest.
 _ALL_S, _COMMAND_S, _COLLECT_S = 25.0, 10.0, 4.0

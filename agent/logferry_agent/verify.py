@@ -1,9 +1,9 @@
 """`logferry verify`: is every event of a run in its running logs, once and in order; computed from the lines alone.
 
 A run is complete when, for each producer, its lines carry the numbers 1 to `emitted` once and in order; `emitted` is
-what its seal says. Numbers in files that retention removed count as there (`pruned`). What was shed because a spool was
-full never had a number: it is counted in the seal, shown, and makes a run incomplete. A producer without a seal is still
-running, or its node has not reported its end: the run is not complete yet.
+what its seal says. Numbers in files that retention removed count as there (`pruned`). What was shed because a spool
+was full never had a number: it is counted in the seal, shown, and makes a run incomplete. A producer without a seal is
+still running, or its node has not reported its end: the run is not complete yet.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_frames_and_files_have_a_column_per_key(place: Place, root: Path) -> Non
     frame = results.to_pandas()
     results.to_csv(root / "out.csv")
     results.to_parquet(root / "out.parquet")
-    rows = list(csv.DictReader((root / "out.csv").open()))
+    rows = list(csv.DictReader((root / "out.csv").read_text().splitlines()))
     parquet = pd.read_parquet(root / "out.parquet")
     assert list(frame.columns) == list(rows[0]) == list(parquet.columns)
     assert math.isnan(frame["metrics.a"][0])
