@@ -7,6 +7,7 @@ when a machine boots. A file that is not ours any more is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -35,9 +36,12 @@ class LogFile:
         """Write all of `data`, short writes completed; return how many bytes that is.
 
         Raises:
+            Lost: somebody cut the file; writing on would leave a hole in it.
             OSError: some or none of it was written, and `offset` is where it was.
 
         """
+        if self._fs.fstat(self._fd).st_size < self.offset:
+            raise Lost
         left, offset = memoryview(data), self.offset
         while left:
             done = self._fs.pwrite(self._fd, left, offset)
@@ -85,13 +89,25 @@ def create(fs: FileSystem, path: Path, below: Path) -> LogFile | None:
         OSError: it cannot be created; ELOOP where a directory of ours is a link.
 
     """
-    for made in fs.make_directories(path.parent, below):
-        fs.sync_directory(made.parent)
+    _make_directories(fs, path.parent, below)
     try:
         fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return None
     return LogFile(fs, path, fd, is_new=True)
+
+
+def _make_directories(fs: FileSystem, path: Path, below: Path) -> None:
+    made = fs.make_directories(path, below)
+    try:
+        for directory in made:
+            fs.sync_directory(directory.parent)
+    except OSError:
+        # The next attempt would find them there, and not know that their names may be lost.
+        for directory in reversed(made):
+            with contextlib.suppress(OSError):
+                fs.rmdir(directory)
+        raise
 
 
 def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> LogFile:

@@ -59,10 +59,14 @@ class Services(Protocol):
 
 
 class Safe(NamedTuple):
-    """What a checkpoint made safe: through which number by producer, and which producers' seals."""
+    """What a checkpoint made safe: through which number by producer, and which producers' seals.
+
+    `problem` is why the file, which it covers whole, could not be rotated; that is tried again.
+    """
 
     written: dict[str, int]
     sealed: list[str]
+    problem: Exception | None = None
 
 
 _NOTHING = Safe({}, [])
@@ -108,7 +112,7 @@ class Output:
 
     @property
     def is_dirty(self) -> bool:
-        return bool(self._unsaved)
+        return bool(self._unsaved) or self.saved.rotating is not None
 
     @property
     def is_open(self) -> bool:
@@ -160,6 +164,9 @@ class Output:
                 chunk = self._services.renderer.render(self.key.kind, records, self._cursors)
                 if chunk.data:
                     await self._write(chunk.data)
+            except Lost:
+                await self._lost()
+                return
             except Exception:  # not a cancellation: then a call may still be using the file
                 await self._rewind()
                 raise
@@ -242,8 +249,8 @@ class Output:
             await self._commit(self._standing(), unsettled if wanted else None)
             self._unsaved = array("Q")
             self._ahead, self.newly_written = Chunk(sealed_ns=ahead.sealed_ns), {}
-            await self._rotate_if_due()
-            return Safe(written, list(ahead.seals)) if self.key.kind == "jsonl" else _NOTHING
+            problem = await self._rotated()
+            return Safe(written, list(ahead.seals), problem) if self.key.kind == "jsonl" else Safe({}, [], problem)
 
     async def _sync(self) -> None:
         file = self._file
@@ -330,13 +337,18 @@ class Output:
         self._forget_file()
         await self._rewind()
 
-    async def _rotate_if_due(self) -> None:
+    async def _rotated(self) -> Exception | None:
+        """Rotate if it is time, or a rotation was begun; return why that failed."""
         config, saved = self._services.config, self.saved
-        now = self._services.clock()
-        if saved.name and rotation.is_due(
-            saved.offset, saved.created_ns, now, config.rotate_bytes, config.rotate_age_s
-        ):
-            await self.rotate()
+        now, limits = self._services.clock(), (config.rotate_bytes, config.rotate_age_s)
+        try:
+            if saved.rotating:
+                await self._finish_rotation()
+            elif saved.name and rotation.is_due(saved.offset, saved.created_ns, now, *limits):
+                await self.rotate()
+        except Exception as error:  # what was checkpointed is safe all the same, and must be reported
+            return error
+        return None
 
     async def rotate(self) -> None:
         """Give the file, which a checkpoint covers whole, its rotated name; the lock must be held."""

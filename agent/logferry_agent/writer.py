@@ -378,8 +378,11 @@ class Writer:
         except Exception as error:  # a sync or a commit failed: tried again, others go on
             self._hold(output, error)
         else:
-            output.held = None
             self._report(safe)
+            if safe.problem:
+                self._hold(output, safe.problem)
+            else:
+                output.held = None
         finally:
             output.is_saving = False
         if output.has_work and not output.is_served:

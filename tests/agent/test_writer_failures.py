@@ -1,0 +1,178 @@
+"""Crashes and failures while running logs are written: the files hold the same bytes as if nothing had been."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from support.fakefs import Crash, FakeFileSystem
+from support.writerrig import Rig, rig
+
+CONFIG = {"rotate_bytes": 4096, "compress": "none", "checkpoint_s": 0.05}
+NUMBERS = [f"aaaaaaaa-{number}" for number in range(1, 121)]
+
+
+async def live(root: Path, fs: FakeFileSystem | None, first: int, last: int) -> None:
+    """Live until all is written, or the process dies."""
+    with contextlib.suppress(Crash, BaseExceptionGroup, asyncio.CancelledError):
+        async with rig(root, fs, **CONFIG) as one:
+            if first == 1:
+                one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", first, last)
+            await one.until(lambda: one.journal.durable and not one.journal.queued_bytes)
+            await one.until(lambda: one.written.get("aaaaaaaa") == last or died(fs), 5)
+
+
+def died(fs: FakeFileSystem | None) -> bool:
+    return fs is not None and fs.crash_at is not None and len(fs.calls) >= fs.crash_at
+
+
+def content(root: Path) -> bytes:
+    async def main() -> bytes:
+        async with rig(root, **CONFIG) as one:
+            await one.quiet()
+            return one.raw()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 22, 25])
+def test_a_death_at_any_step_leaves_the_bytes_of_an_uninterrupted_run(root: Path, step: int) -> None:
+    fs = FakeFileSystem()
+    fs.crash_at = step
+    asyncio.run(live(root / "crashed", fs, 1, 60))
+    asyncio.run(live(root / "crashed", None, 61, 120))
+    asyncio.run(live(root / "whole", None, 1, 60))
+    asyncio.run(live(root / "whole", None, 61, 120))
+    assert content(root / "crashed") == content(root / "whole")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("operation", ["pwrite", "fsync", "sync_directory", "open"])
+def test_a_failing_call_holds_the_output_until_it_works_and_nothing_is_lost_or_doubled(
+    root: Path, operation: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logferry_agent.writer._RETRY_S", 0.05)
+
+    async def main() -> None:
+        fs = FakeFileSystem()
+        fs.short_writes = True
+        async with rig(root, fs, **CONFIG) as one:
+            one.hello("aaaaaaaa")
+            fs.fail(operation, number, "home", times=3)
+            one.steps("aaaaaaaa", 1, 60)
+            await one.until(lambda: one.writer.held())
+            assert one.writer.held()[0].error == os.strerror(number)
+            assert one.writer.held_runs() == {("exp", "run1")}
+            one.steps("aaaaaaaa", 61, 120)
+            await one.quiet()
+            assert one.seqs() == NUMBERS
+            assert not one.writer.held()
+
+    asyncio.run(main())
+
+
+def test_a_held_output_does_not_stop_another_and_keeps_its_place_in_the_journal(root: Path) -> None:
+    async def main() -> None:
+        fs = FakeFileSystem()
+        async with rig(root, fs, **CONFIG) as one:
+            one.hello("aaaaaaaa")
+            one.hello("bbbbbbbb", run="run2")
+            fs.fail("pwrite", errno.ENOSPC, "run1", times=10**9)
+            one.steps("aaaaaaaa", 1, 30)
+            one.steps("bbbbbbbb", 1, 30)
+            await one.until(lambda: one.written.get("bbbbbbbb") == 30)
+            assert "aaaaaaaa" not in one.written
+            assert one.writer.least_position() < one.journal.durable
+            left = await one.writer.drain(one.loop.time() + 0.1)
+            assert "run1" in left
+            assert "No space left" in left
+
+    asyncio.run(main())
+
+
+async def _first_part(one: Rig) -> Path:
+    one.hello("aaaaaaaa")
+    one.steps("aaaaaaaa", 1, 10)
+    await one.quiet()
+    return one.run_logs().path / "node7.jsonl"
+
+
+def test_a_removed_file_is_followed_by_a_new_one_that_says_so(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            (await _first_part(one)).unlink()
+            one.steps("aaaaaaaa", 11, 20)
+            await one.until(lambda: one.written.get("aaaaaaaa") == 20)
+            await one.quiet()
+            marker = next(line for line in one.lines() if line["event"] == "logferry.gap")
+            assert (marker["cause"], marker["file"]) == ("removed by someone else", "node7.jsonl")
+            assert [seq for seq in one.seqs() if seq.startswith("aaaaaaaa")] == NUMBERS[10:20]
+            assert os.listdir(one.run_logs().path) == ["node7~2.jsonl"]
+
+    asyncio.run(main())
+
+
+def test_a_truncated_file_is_left_alone(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            path = await _first_part(one)
+            os.truncate(path, 5)
+            one.steps("aaaaaaaa", 11, 20)
+            await one.until(lambda: one.written.get("aaaaaaaa") == 20)
+            await one.quiet()
+            assert len(path.read_bytes()) == 5
+            assert [seq for seq in one.seqs() if seq.startswith("aaaaaaaa")][-10:] == NUMBERS[10:20]
+
+    asyncio.run(main())
+
+
+def test_a_name_that_is_taken_by_something_unknown_is_left_alone(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            taken = one.run_logs().path / "node7.jsonl"
+            taken.parent.mkdir(parents=True)
+            taken.write_text("mine\n")
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 10)
+            await one.quiet()
+            assert taken.read_text() == "mine\n"
+            assert (taken.parent / "node7~2.jsonl").exists()
+
+    asyncio.run(main())
+
+
+def test_a_link_among_the_directories_is_not_followed(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            (root / "elsewhere").mkdir()
+            one.home.logs.mkdir()
+            (one.home.logs / "exp").symlink_to(root / "elsewhere")
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 10)
+            await one.until(lambda: one.writer.held())
+            assert "link" in one.writer.held()[0].error
+            assert not any((root / "elsewhere").iterdir())
+
+    asyncio.run(main())
+
+
+def test_a_lost_database_is_set_aside_and_the_files_say_where_they_stand(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            await _first_part(one)
+        (root / "node" / "state.db").write_bytes(b"this is no database" * 100)
+        async with rig(root) as one:
+            one.steps("aaaaaaaa", 11, 20)
+            await one.quiet()
+            assert one.state.set_aside
+            assert one.state.set_aside.exists()
+            assert one.seqs() == NUMBERS[:20]
+            assert os.listdir(one.run_logs().path) == ["node7.jsonl"]
+
+    asyncio.run(main())
