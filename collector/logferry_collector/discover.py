@@ -117,7 +117,8 @@ class Discover:
 
     def _walk(self, path: str, base: str, depth: int, *, full: bool) -> Iterator[Found]:
         try:
-            here = self._listed(path)
+            known = self._directories.get(path)
+            here = self._listed(path, known)
         except FileNotFoundError:
             self._directories.pop(path, None)
             return
@@ -129,15 +130,14 @@ class Discover:
             return
         now_ns = self._clock_ns()
         for name in here.names:
-            one = self._file(f"{path}/{name}", base, now_ns, full=full)
+            one = self._file(f"{path}/{name}", base, now_ns, full=full or here is not known)
             if one is not None:
                 yield one
         for name in here.below:
             yield from self._walk(f"{path}/{name}", base, depth + 1, full=full)
 
-    def _listed(self, path: str) -> _Directory:
+    def _listed(self, path: str, known: _Directory | None) -> _Directory:
         mtime_ns = os.stat(path).st_mtime_ns
-        known = self._directories.get(path)
         if known is not None and known.holds(mtime_ns):
             return known
         listed = _Directory(mtime_ns, self._clock_ns())

@@ -80,7 +80,7 @@ class SQLiteReader:
         experiment, slash, run = text.rpartition("/")
         scope, bound = ("experiment_id = ? AND ", [experiment]) if slash else ("", [])
         select = f"SELECT experiment_id, run_id FROM result WHERE {scope}"  # noqa: S608 - constants
-        exact = list(self._rows(f"{select} run_id = ?", [*bound, run]))
+        exact = list(self._rows(f"{select} run_id = ? ORDER BY 1", [*bound, run]))
         if exact or not run:
             return exact
         ends = "(substr(run_id, 1, length(?)) = ? OR substr(run_id, -length(?)) = ?)"
