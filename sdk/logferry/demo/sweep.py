@@ -218,9 +218,9 @@ def check_groups(sweep: Sweep, documents: dict[str, Any]) -> list[str]:
     arguments = ["--group-by", "config.learning_rate,config.batch_size", "--over", "config.seed"]
     rows = sweep.asked("results", 'status = "COMPLETED"', *arguments)
     shown = {
-        (row["config.learning_rate"], row["config.batch_size"]): (
-            row["metrics.test_accuracy.mean"],
-            row["metrics.test_accuracy.std"],
+        (row["learning_rate"], row["batch_size"]): (
+            row["test_accuracy.mean"],
+            row["test_accuracy.std"],
         )
         for row in rows or ()
     }
