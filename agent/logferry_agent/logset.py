@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 import zstandard
 
 from logferry.layout import Home
 from logferry_agent.rotation import LogName, in_order
+
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ def find(home: Home, wanted: str | None) -> list[RunLogs]:
     )
 
 
-def open_log(path: Path) -> IO[bytes]:
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[BinaryIO]:
     """Open a file of lines for reading, whatever it is compressed with.
 
     Raises:
@@ -65,12 +69,15 @@ def open_log(path: Path) -> IO[bytes]:
 
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    raw = open(fd, "rb", buffering=1 << 20)  # noqa: SIM115 - the caller closes it
-    if path.suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]
-    if path.suffix == ".zst":
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_size=1 << 20, closefd=True)
-    return raw
+    with open(fd, "rb", buffering=_READ_BYTES) as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif path.suffix == ".zst":
+            with zstandard.ZstdDecompressor().stream_reader(raw, read_size=_READ_BYTES) as reader:
+                yield cast(BinaryIO, reader)
+        else:
+            yield raw
 
 
 def blocks(path: Path, size: int = 4 << 20) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def test_a_failing_call_holds_the_output_until_it_works_and_nothing_is_lost_or_d
             one.hello("aaaaaaaa")
             fs.fail(operation, number, "home", times=3)
             one.steps("aaaaaaaa", 1, 60)
-            await one.until(lambda: one.writer.held())
+            await one.until(one.writer.held)
             assert one.writer.held()[0].error == os.strerror(number)
             assert one.writer.held_runs() == {("exp", "run1")}
             one.steps("aaaaaaaa", 61, 120)
@@ -155,7 +155,7 @@ def test_a_link_among_the_directories_is_not_followed(root: Path) -> None:
             (one.home.logs / "exp").symlink_to(root / "elsewhere")
             one.hello("aaaaaaaa")
             one.steps("aaaaaaaa", 1, 10)
-            await one.until(lambda: one.writer.held())
+            await one.until(one.writer.held)
             assert "link" in one.writer.held()[0].error
             assert not any((root / "elsewhere").iterdir())
 

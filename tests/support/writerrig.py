@@ -100,7 +100,7 @@ class Rig:
     def seal(self, producer: str, emitted: int, **fields: Any) -> None:
         self.dead.add(producer)
         known = {"producer": producer, "emitted": emitted, "shed": {}, "end": "finished", "spool": "file"}
-        self.agent_events.append(producer, event("logferry.seal", self.now, **known, **fields))
+        self.agent_events.append(producer, event("logferry.seal", self.now, **{**known, **fields}))
 
     async def until(self, done: Callable[[], Any], deadline_s: float = 10) -> None:
         async with asyncio.timeout(deadline_s):

@@ -1,0 +1,164 @@
+"""`logferry logs`: what it prints, in which order, and how it follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry.cli import FINE, UsageError
+from logferry_agent.compression import compress
+from logferry_agent.follow import RunTail
+from logferry_agent.fs import FileSystem
+from logferry_agent.logs import logs, since
+from logferry_agent.logset import RunLogs
+
+
+def line(
+    number: int, second: int = 0, producer: str = "aaaaaaaa", name: str = "Step", level: str = "INFO", **more: Any
+) -> str:
+    known = {"time": f"2025-07-30T13:00:{second:02d}.000000Z", "level": level, "event": name, **more}
+    return json.dumps({**known, "seq": f"{producer}-{number}"}, separators=(",", ":")) + "\n"
+
+
+def write(home: Path, *lines: str, name: str = "node7.jsonl", run: str = "run1") -> Path:
+    path = home / "logs" / "exp" / run / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write("".join(lines))
+    return path
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert logs(list(arguments)) == FINE
+    return capsys.readouterr().out.splitlines()
+
+
+def test_text_is_the_default_and_json_the_lines_themselves(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(home, line(1, 5, n=1), line(1, 6, "agent", "logferry.seal"))
+    assert shown(capsys, "run1") == ["2025-07-30 13:00:05 [INFO] Step: n=1"]
+    assert shown(capsys, "run1", "--json") == [line(1, 5, n=1).strip()]
+    assert len(shown(capsys, "run1", "--json", "--all")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [
+        (["--level", "warning"], [2, 3]),
+        (["--event", "Ba*"], [3]),
+        (["--grep", r"n=[12]\b"], [1, 2]),
+        (["--since", "2025-07-30T13:00:02"], [2, 3]),
+        (["-n", "1"], [3]),
+        (["--level", "warning", "-n", "1", "--event", "Step"], [2]),
+    ],
+)
+def test_filters(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], numbers: list[int]) -> None:
+    write(home, line(1, 1, n=1), line(2, 2, level="WARNING", n=2), line(3, 3, name="Bad", level="ERROR", n=3))
+    assert [json.loads(one)["n"] for one in shown(capsys, "run1", "--json", *arguments)] == numbers
+
+
+def test_since_takes_durations_and_times() -> None:
+    now = datetime(2025, 7, 30, 13, tzinfo=UTC)
+    assert since("90s", now) == "2025-07-30T12:58:30.000000Z"
+    assert since("2025-07-30T14:00:00+02:00", now) == "2025-07-30T12:00:00.000000Z"
+
+
+def test_several_hosts_are_merged_by_time_with_each_ones_order_kept(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, line(1, 1), line(2, 5), line(3, 2), line(4, 9))
+    write(home, line(1, 3, "bbbbbbbb"), line(2, 6, "bbbbbbbb"), name="node8.jsonl")
+    seqs = [json.loads(one)["seq"] for one in shown(capsys, "run1", "--json")]
+    assert seqs == ["aaaaaaaa-1", "bbbbbbbb-1", "aaaaaaaa-2", "aaaaaaaa-3", "bbbbbbbb-2", "aaaaaaaa-4"]
+
+
+def test_rotated_and_compressed_files_come_first_and_in_order(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        compress(FileSystem(), write(home, line(number), name=f"node7.20250730T130000Z-{number}.jsonl"), "zstd")
+    write(home, line(3))
+    assert [json.loads(one)["seq"][-1] for one in shown(capsys, "run1", "--json")] == ["1", "2", "3"]
+
+
+def test_a_run_is_found_by_part_of_its_id_by_experiment_and_as_the_latest(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.utime(write(home, line(1, n=1), run="20250730-one"), (1, 1))
+    write(home, line(1, n=2), run="20250730-two")
+    assert "n=1" in shown(capsys, "one")[0]
+    assert "n=2" in shown(capsys)[0]
+    assert [one.split()[0] for one in shown(capsys, "exp")] == ["20250730-one", "20250730-two"]
+
+
+def test_an_unknown_run_is_named(home: Path) -> None:
+    with pytest.raises(UsageError, match="nosuch"):
+        logs(["nosuch"])
+
+
+def test_a_wrong_pattern_or_level_is_a_usage_error(home: Path) -> None:
+    write(home, line(1))
+    for arguments in (["--grep", "("], ["--level", "loud"], ["--since", "yesterday"]):
+        with pytest.raises(UsageError):
+            logs(["run1", *arguments])
+
+
+def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: Path) -> None:
+    path = write(home, line(1), line(2)[:10])
+    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    seen = [one for host in tail.poll() for one in host]
+    for number in range(2, 7):
+        write(home, (line(number)[10:] if number == 2 else line(number)))
+        if number % 2 == 0:
+            path.rename(rotated := path.with_name(f"node7.20250730T130000Z-{number // 2}.jsonl"))
+            if number == 4:
+                compress(FileSystem(), rotated, "gzip")
+        seen += [one for host in tail.poll() for one in host]
+    seen += [one for host in tail.poll() for one in host]
+    tail.close()
+    assert [json.loads(one)["seq"] for one in seen] == [f"aaaaaaaa-{number}" for number in range(1, 7)]
+
+
+def test_several_rotations_between_two_polls_lose_nothing(home: Path) -> None:
+    path = write(home, line(1))
+    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    seen = [one for host in tail.poll() for one in host]
+    for number in range(2, 6):
+        write(home, line(number))
+        path.rename(path.with_name(f"node7.20250730T130000Z-{number}.jsonl"))
+    write(home, line(6))
+    seen += [one for _ in range(3) for host in tail.poll() for one in host]
+    tail.close()
+    assert [json.loads(one)["seq"][-1] for one in seen] == list("123456")
+
+
+@pytest.fixture
+def following(home: Path) -> Iterator[subprocess.Popen[str]]:
+    code = "import sys; from logferry.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "logs", "-f", "exp", "--json"]
+    write(home, line(1))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.terminate()
+
+
+def test_following_shows_new_lines_and_new_runs_at_once(home: Path, following: subprocess.Popen[str]) -> None:
+    guard = threading.Timer(20, following.kill)
+    guard.start()
+    assert following.stdout
+    assert json.loads(following.stdout.readline())["seq"] == "aaaaaaaa-1"
+    waits = []
+    for number, run in ((2, "run1"), (3, "run1"), (4, "run2")):
+        start = time.monotonic()
+        write(home, line(number), run=run)
+        assert json.loads(following.stdout.readline())["seq"] == f"aaaaaaaa-{number}"
+        waits.append(time.monotonic() - start)
+    guard.cancel()
+    assert min(waits) < 0.2

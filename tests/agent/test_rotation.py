@@ -1,0 +1,182 @@
+"""Rotation, compression and retention: names, order, what goes and what stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from logferry_agent.compression import compress
+from logferry_agent.fs import FileSystem
+from logferry_agent.logset import blocks
+from logferry_agent.prune import prune_home
+from logferry_agent.rotation import LogFile, expired, in_order, is_due, parse_name, rotated_name
+from logferry_agent.verify import verify_run
+from support.fakefs import Crash, FakeFileSystem
+from support.writerrig import START_NS, rig
+
+HOUR_NS = 3600 * 10**9
+
+
+def test_the_order_of_files_is_their_number_not_their_clock() -> None:
+    names = [
+        "n.jsonl",
+        "n.20300101T000000Z-2.jsonl.zst",
+        "n.20250101T000000Z-10.jsonl",
+        "n.20310101T000000Z-1.jsonl.gz",
+    ]
+    assert [log.number for log in in_order([*names, "n.log", ".n.tmp", "n.pruned"])] == [1, 2, 10, 0]
+
+
+def test_a_file_left_uncompressed_by_a_crash_is_read_once() -> None:
+    names = ["n.20250101T000000Z-1.jsonl", "n.20250101T000000Z-1.jsonl.zst"]
+    assert [log.name for log in in_order(names)] == names[:1]
+
+
+def test_hosts_with_dots_and_variants_are_told_apart() -> None:
+    found = parse_name("gpu1.cluster~3.20250730T130000Z-7.jsonl.zst")
+    assert found
+    assert (found.host, found.variant, found.number, found.packed) == ("gpu1.cluster", 3, 7, ".zst")
+
+
+def test_a_rotated_name_reads_back() -> None:
+    found = parse_name(rotated_name("n~2.log", START_NS, 4))
+    assert found
+    assert (found.host, found.variant, found.number, found.kind) == ("n", 2, 4, "text")
+
+
+def test_a_clock_that_jumps_back_rotates_nothing_and_an_empty_file_never_rotates() -> None:
+    assert not is_due(10, START_NS, START_NS - HOUR_NS, 100, 60)
+    assert not is_due(0, START_NS, START_NS + HOUR_NS, 100, 60)
+    assert is_due(10, START_NS, START_NS + HOUR_NS, 100, 60)
+    assert is_due(100, START_NS, START_NS, 100, None)
+
+
+def logs(*ages_h: float, active: bool = True) -> list[LogFile]:
+    files = []
+    for number, age in enumerate(ages_h, 1):
+        last = number == len(ages_h)
+        log = parse_name("n.jsonl" if last else f"n.20250101T000000Z-{number}.jsonl")
+        assert log
+        files.append(LogFile(Path("/run") / log.name, 100, START_NS - int(age * HOUR_NS), active and last, log))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("limits", "gone"),
+    [
+        ((None, None, None), 0),
+        ((2, None, None), 2),
+        ((1, None, None), 3),
+        ((None, 2.5 * 3600, None), 2),
+        ((None, None, 250), 2),
+    ],
+)
+def test_retention_by_count_age_and_bytes_removes_the_oldest(limits: tuple, gone: int) -> None:
+    files = logs(4, 3, 2, 1)
+    assert expired(files, START_NS, *limits) == files[:gone]
+
+
+def test_an_active_file_stays_whatever_its_age_and_size() -> None:
+    assert expired(logs(1000), START_NS, 1, 1, 1) == []
+
+
+def test_a_clock_far_in_the_past_removes_nothing_by_age() -> None:
+    assert expired(logs(4, 3, 2, 1), START_NS - 100 * HOUR_NS, None, 3600, None) == []
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("zstd", ".zst"), ("gzip", ".gz")])
+def test_compression_keeps_content_and_time_and_leaves_one_file(root: Path, kind: str, suffix: str) -> None:
+    path = root / "n.20250101T000000Z-1.jsonl"
+    path.write_bytes(b"line\n" * 1000)
+    os.utime(path, ns=(1, START_NS))
+    new = compress(FileSystem(), path, kind)
+    assert os.listdir(root) == [path.name + suffix]
+    assert b"".join(blocks(new)) == b"line\n" * 1000
+    assert new.stat().st_mtime_ns == START_NS
+
+
+@pytest.mark.parametrize("step", range(1, 11))
+def test_compression_can_be_done_again_after_a_death_at_any_step(root: Path, step: int) -> None:
+    path = root / "n.20250101T000000Z-1.jsonl"
+    path.write_bytes(b"line\n" * 1000)
+    fs = FakeFileSystem()
+    fs.crash_at = step
+    try:
+        compress(fs, path, "gzip")
+    except Crash:
+        (log,) = in_order(os.listdir(root))
+        assert b"".join(blocks(root / log.name)) == b"line\n" * 1000
+        if path.exists():
+            compress(FileSystem(), path, "gzip")
+    assert gzip.decompress((root / f"{path.name}.gz").read_bytes()) == b"line\n" * 1000
+    assert len(in_order(os.listdir(root))) == 1
+
+
+def test_a_run_is_read_in_order_through_rotated_and_compressed_files(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, rotate_bytes=4096) as one:
+            one.hello("aaaaaaaa")
+            for first in range(1, 301, 50):
+                one.steps("aaaaaaaa", first, first + 49)
+                await one.quiet()
+            await one.until(lambda: sum(name.endswith(".zst") for name in os.listdir(one.run_logs().path)) >= 3)
+            assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 301)]
+
+    asyncio.run(main())
+
+
+def test_a_final_file_is_not_active_any_more(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, final_after_s=600) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 10)
+            one.seal("aaaaaaaa", 10)
+            await one.quiet()
+            await one.writer._upkeep._finalise()
+            assert one.state.current_files()
+            one.now += 601 * 10**9
+            await one.writer._upkeep._finalise()
+            assert not one.state.current_files()
+
+    asyncio.run(main())
+
+
+def test_what_is_pruned_is_written_down_and_verify_says_so(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, rotate_bytes=4096, compress="none") as one:
+            one.hello("aaaaaaaa")
+            for first in range(1, 301, 50):
+                one.steps("aaaaaaaa", first, first + 49)
+                await one.quiet()
+            one.seal("aaaaaaaa", 300)
+            await one.quiet()
+            config = one.config.model_copy(update={"keep_files": 2})
+            current = lambda _experiment, _run, name: name == "node7.jsonl"  # noqa: E731
+            gone = prune_home(one.fs, one.home, one.host, config, one.now, current)
+            assert gone
+            found = verify_run(one.run_logs())
+            assert found["complete"], json.dumps(found)
+            assert found["producers"][0]["pruned"] + found["producers"][0]["written"] == 300
+
+    asyncio.run(main())
+
+
+def test_a_run_whose_every_file_was_pruned_is_still_known(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 50)
+            one.seal("aaaaaaaa", 50)
+            await one.quiet()
+            config = one.config.model_copy(update={"keep_age_s": 1})
+            prune_home(one.fs, one.home, one.host, config, 2**62, lambda *_: False)
+            assert os.listdir(one.run_logs().path) == ["node7.pruned"]
+            found = verify_run(one.run_logs())
+            assert (found["complete"], found["producers"][0]["pruned"]) == (True, 50)
+
+    asyncio.run(main())

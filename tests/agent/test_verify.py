@@ -1,0 +1,120 @@
+"""`logferry verify`: complete or what is missing, from the lines alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry.cli import FINE, NO, UsageError
+from logferry_agent.logset import RunLogs
+from logferry_agent.verify import verify, verify_run
+
+
+def line(number: int, producer: str = "aaaaaaaa", name: str = "Step", /, **fields: Any) -> str:
+    known = {"time": "2025-07-30T13:00:00.000000Z", "level": "INFO", "event": name, **fields}
+    return json.dumps({**known, "seq": f"{producer}-{number}"}, separators=(",", ":"))
+
+
+def seal(emitted: int, producer: str = "aaaaaaaa", number: int = 1, **fields: Any) -> str:
+    known = {"producer": producer, "emitted": emitted, "shed": {}, "end": "finished", **fields}
+    return line(number, "agent", "logferry.seal", **known)
+
+
+def gap(first: int, lost: int, producer: str = "aaaaaaaa") -> str:
+    fields = {"cause": "missing", "producer": producer, "first": first, "lost": lost}
+    return line(first + lost - 1, producer, "logferry.gap", **fields)
+
+
+def write(home: Path, lines: list[str], name: str = "node7.jsonl", run: str = "run1") -> RunLogs:
+    path = home / "logs" / "exp" / run
+    path.mkdir(parents=True, exist_ok=True)
+    (path / name).write_text("".join(f"{one}\n" for one in lines))
+    return RunLogs("exp", run, path)
+
+
+def judged(home: Path, lines: list[str]) -> tuple[bool, dict[str, Any]]:
+    found = verify_run(write(home, lines))
+    return found["complete"], found["producers"][0]
+
+
+def test_every_number_once_in_order_and_a_seal_is_complete(home: Path) -> None:
+    complete, producer = judged(home, [line(1), line(2), line(3), seal(3)])
+    assert complete
+    expected = {"producer": "aaaaaaaa", "emitted": 3, "written": 3, "shed": 0, "end": "finished"}
+    assert {key: producer[key] for key in expected} == expected
+
+
+def test_a_killed_run_whose_spool_was_adopted_whole_is_complete(home: Path) -> None:
+    assert judged(home, [line(1), seal(1, end="vanished")])[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing", "repeated"),
+    [
+        ([line(1), line(3), seal(3)], 1, 0),
+        ([line(1), line(2), seal(4)], 2, 0),
+        ([line(2), line(3), seal(3)], 1, 0),
+        ([line(1), line(2), line(2), seal(2)], 0, 1),
+        ([line(2), line(1), seal(2)], 1, 1),
+        ([line(1), gap(2, 3), line(5), seal(5)], 3, 0),
+        ([seal(3)], 3, 0),
+    ],
+)
+def test_what_is_missing_or_repeated_is_counted(home: Path, lines: list[str], missing: int, repeated: int) -> None:
+    complete, producer = judged(home, lines)
+    assert not complete
+    assert (producer["missing"], producer["repeated"]) == (missing, repeated)
+
+
+def test_a_run_without_a_seal_is_not_complete_yet(home: Path) -> None:
+    complete, producer = judged(home, [line(1)])
+    assert (complete, producer["end"], producer["missing"]) == (False, "running", 0)
+
+
+def test_what_was_shed_makes_a_run_incomplete(home: Path) -> None:
+    complete, producer = judged(home, [line(1), seal(1, shed={"DEBUG": 5})])
+    assert (complete, producer["shed"]) == (False, 5)
+
+
+def test_a_last_line_without_its_line_feed_is_not_there_yet(home: Path) -> None:
+    run = write(home, [line(1), line(2), seal(2)])
+    with (run.path / "node7.jsonl").open("a") as file:
+        file.write(line(3)[:-10])
+    assert verify_run(run)["complete"]
+
+
+def test_a_line_that_is_none_is_named(home: Path) -> None:
+    found = verify_run(write(home, [line(1), "rubbish", seal(1)]))
+    assert (found["complete"], found["faults"]) == (False, ["a line without seq: rubbish"])
+
+
+def test_a_users_text_that_looks_like_a_system_event_counts_as_a_line(home: Path) -> None:
+    text = line(2, note="x").replace('"x"', '{"event":"logferry.seal"}')
+    assert judged(home, [line(1), text, line(3), seal(3)])[0]
+
+
+def test_a_run_of_several_hosts_is_judged_whole(home: Path) -> None:
+    write(home, [line(1, "bbbbbbbb"), seal(1, "bbbbbbbb")], "node8.jsonl")
+    found = verify_run(write(home, [line(1), line(2), seal(2)]))
+    assert found["complete"]
+    assert [one["producer"] for one in found["producers"]] == ["aaaaaaaa", "bbbbbbbb"]
+
+
+def test_the_verb_prints_the_object_of_one_run_or_all_runs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(home, [line(1), seal(1)])
+    write(home, [line(1), seal(2)], run="run2")
+    assert verify(["run1", "--json"]) == FINE
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    assert verify(["--json"]) == NO
+    found = json.loads(capsys.readouterr().out)
+    assert (found["complete"], [one["complete"] for one in found["runs"]]) == (False, [True, False])
+    assert verify([]) == NO
+    assert "1 missing" in capsys.readouterr().out
+
+
+def test_an_unknown_run_is_named(home: Path) -> None:
+    with pytest.raises(UsageError, match=r"nosuch.*logferry runs"):
+        verify(["nosuch"])
