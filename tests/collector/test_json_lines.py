@@ -107,6 +107,15 @@ def test_an_edit_in_place_is_read_anew(place: Place) -> None:
     assert place.ids() == ["r2", "r9"]
 
 
+def test_an_edit_far_before_the_cursor_is_read_anew(place: Place) -> None:
+    place.append(FILE, row(1), *(row(number, notes="n" * 1000) for number in range(100, 200)))
+    place.collect()
+    path = place.home.results / FILE
+    path.write_bytes(path.read_bytes().replace(b'"r1"', b'"r9"'))
+    place.collect()
+    assert ("r9" in place.ids(), "r1" in place.ids()) == (True, False)
+
+
 def test_a_rotated_file_keeps_its_rows_and_the_new_one_begins(place: Place) -> None:
     place.append(FILE, row(1))
     place.collect()

@@ -160,7 +160,7 @@ def test_while_the_store_is_locked_nothing_is_skipped_and_it_is_said(
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: really_open(*a, **(k | {"timeout": 0.05})))
     blocker = really_open(place.store.url, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    with Running(place, rescan_s=0.1, backoff_max_s=0.1) as running:
+    with Running(place, rescan_s=3600, backoff_max_s=0.1) as running:
         place.write("e/r.json", SAMPLE)
         wait_for(lambda: status(place).get("held"))
         assert status(place)["held"][0]["what"] == "store"

@@ -83,7 +83,8 @@ class SQLite(SQLiteReader):
             return {row[0]: _state(row) for row in self._connection.execute(sql, [json.dumps(list(paths))])}
 
     def files_of_inode(self, stamp: Stamp) -> list[FileState]:
-        sql = f"SELECT {_FILE} FROM file WHERE inode = ? AND device = ?"  # noqa: S608 - constants
+        # Thousands of hard links have one inode; a renamed file has one old name.
+        sql = f"SELECT {_FILE} FROM file WHERE inode = ? AND device = ? LIMIT 16"  # noqa: S608 - constants
         with reaching(self.path):
             return [_state(row) for row in self._connection.execute(sql, [stamp.inode, stamp.device])]
 

@@ -1,0 +1,23 @@
+"""Thousands of small files: taken in quickly, and cheap to look at again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from support.collecting import Place
+
+
+def test_five_thousand_small_files_are_taken_in_and_not_read_twice(place: Place) -> None:
+    document = b'{"metrics": {"loss": 1}, "config": {"seed": 1}}'
+    for number in range(10):
+        directory = place.home.results / f"e{number}"
+        directory.mkdir(parents=True)
+        for name in range(500):
+            Path(f"{directory}/{name}.json").write_bytes(document)
+    place.ahead_s = 1
+    start = time.monotonic()
+    assert place.collect() == 5_000
+    # One second on a small machine; the guard is for a square of the number of files.
+    assert time.monotonic() - start < 30
+    assert (place.collect(), place.store.counts()) == (0, (5_000, 0))
