@@ -142,12 +142,15 @@ class Adoption:
             await self._set_aside(path, str(error))
         except OSError as error:  # tried again with the next look
             _log.warning("cannot adopt %s, tried again: %s", path, error)
+        except Exception as error:  # whatever is in this spool, the others go on
+            _log.exception("cannot adopt %s", path)
+            await self._set_aside(path, f"{type(error).__name__}: {error}")
         finally:
             self._tasks.pop(path.name, None)
 
     async def _adopt_locked(self, path: Path) -> None:
         if self._producers.get(path.name) is None:
-            about = await self._call(spool.read_about, path)
+            about = await self._call(_read_about, path)
             if isinstance(about, spool.SpoolDamage):
                 await self._set_aside(path, f"{about.reason}: {about.detail}")
                 return
@@ -310,9 +313,16 @@ def _sort(path: Path, seen: _Seen, known: set[str]) -> None:
         os.close(lock)
         seen.dead.append(path)
     elif path.name not in known:
-        about = spool.read_about(path)
+        about = _read_about(path)
         if isinstance(about, dict):
             seen.living.append((path.name, about))
+
+
+def _read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
+    try:
+        return spool.read_about(path)
+    except Exception as error:  # a checksum that holds does not make it msgpack
+        return spool.SpoolDamage("checksum", path / "hello", f"{type(error).__name__}: {error}")
 
 
 def _clear_abandoned(path: Path) -> None:

@@ -9,7 +9,9 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -230,12 +232,24 @@ def agent(arguments: list[str]) -> int:
         return NO
     try:
         _prepare(settings, node)
-        return asyncio.run(_serve(settings, config, node, options.drain_s or config.drain_s))
-    except OSError as error:
+        code = asyncio.run(_serve(settings, config, node, options.drain_s or config.drain_s))
+    except (OSError, sqlite3.Error) as error:
         print(f"logferry agent: cannot start: {printable(str(error))}", file=sys.stderr)
         return NO
     finally:
         os.close(lock)
+    return _leave(code)
+
+
+def _leave(code: int) -> int:
+    """Return the exit code, or end here where a call into a file system that hangs would keep the process."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(_LAST_S)
+            if thread.is_alive():
+                sys.stdout.flush()
+                os._exit(code)
+    return code
 
 
 async def _serve(settings: Settings, config: AgentConfig, node: NodeDir, drain_s: float) -> int:

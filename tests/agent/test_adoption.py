@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,10 +189,13 @@ def test_a_restart_between_shipping_and_seal_takes_up_where_the_journal_ends(roo
     play(root, second)
 
 
-def test_a_spool_with_an_unreadable_hello_is_kept_aside_and_others_go_on(root: Path, spools: Path) -> None:
+@pytest.mark.parametrize("hello", [b"rubbish", b"LFHL" + struct.pack(">II", 1, zlib.crc32(b"\xc1")) + b"\xc1"])
+def test_a_spool_with_an_unreadable_hello_is_kept_aside_and_others_go_on(
+    root: Path, spools: Path, hello: bytes
+) -> None:
     producer(spools, A)
     producer(spools, B)
-    (spools / A / "hello").write_bytes(b"rubbish")
+    (spools / A / "hello").write_bytes(hello)
 
     async def scene(built: Intake, adoption: Adoption) -> None:
         await adoption.finish()
