@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from logferry_agent.journal import Damage, Journal
+from logferry_agent.journal import EVENTS, Damage, Entry, Journal
 from logferry_agent.journal_recovery import segment_path
 from support.fakefs import FakeFileSystem
 from support.journals import Opened, agent_event, entries, events, everything, hello
@@ -206,3 +206,33 @@ def test_closing_makes_durable_what_is_queued(directory: Path) -> None:
     opened.journal.append(events("aaaaaaaa", number) for number in range(1, 200))
     assert opened.journal.close()
     assert len(entries(Journal(directory, FakeFileSystem(), print, time.time_ns))) == 199
+
+
+def test_what_a_failed_sync_left_in_memory_is_written_again_before_it_counts(directory: Path) -> None:
+    """The agent restarts, the machine does not: the bytes can be read, and would be gone with the power."""
+    fs = FakeFileSystem()
+    opened = Opened(directory, fs)
+    opened.commit(events("aaaaaaaa", 1))
+    fs.fail("fdatasync", times=10**9)
+    opened.journal.append([events("aaaaaaaa", 2)])
+    _wait(lambda: opened.journal.held)
+    opened.journal.close()
+    fs.heal()
+    assert Journal(directory, fs, print, time.time_ns).ledger.rows["aaaaaaaa"].next == 3
+    fs.crash()
+    assert Journal(directory, FakeFileSystem(), print, time.time_ns).ledger.rows["aaaaaaaa"].next == 3
+
+
+def test_a_journals_bytes_inside_of_a_payload_are_never_taken_for_a_record(directory: Path) -> None:
+    first = Opened(directory)
+    first.commit(events("aaaaaaaa", 1))
+    record = everything(first.journal)[0]
+    path = segment_path(directory, 1)
+    copy = path.read_bytes()[record.position & 0xFFFFFFFF : record.end & 0xFFFFFFFF]
+    first.commit(Entry(EVENTS, "bbbbbbbb", 1, 1, copy * 3))
+    first.commit(events("aaaaaaaa", 2))
+    damaged = everything(first.journal)[1]
+    first.journal.close()
+    _flip(path, (damaged.position & 0xFFFFFFFF) + 5)
+    found = entries(Journal(directory, FakeFileSystem(), print, time.time_ns))
+    assert [(entry.producer, entry.first) for entry in found] == [("aaaaaaaa", 1), ("aaaaaaaa", 2)]
