@@ -98,7 +98,10 @@ PRAGMA user_version = {_VERSION};
 
 
 class State:
-    """The open database. `set_aside` is where an unreadable predecessor went, None if there was none."""
+    """The open database.
+
+    `set_aside` is where an unreadable predecessor went; `is_new` says that nothing of a predecessor is known.
+    """
 
     def __init__(self, path: Path, now_ns: int) -> None:
         self.path = path
@@ -111,6 +114,7 @@ class State:
             self.set_aside = path.with_name(f"{path.name}.bad-{now_ns // 1_000_000_000}")
             _set_aside(path, self.set_aside)
             self._db = _open(path)
+        self.is_new = self._db.execute("SELECT count(*) FROM meta").fetchone() == (0,)
         self._thread = ThreadPoolExecutor(1, "logferry-state")
 
     async def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,8 +80,12 @@ class Upkeep:
         def is_current(experiment: str, run: str, name: str) -> bool:
             return (experiment, run, name) in current or writer.is_current(experiment, run, name)
 
-        config = writer.config
-        return await self._call(prune_home, writer.fs, self._home, writer.host, config, writer.clock(), is_current)
+        arguments = (writer.fs, self._home, writer.host, writer.config, writer.clock(), is_current)
+        gone = await self._call(prune_home, *arguments)
+        for directory in {path.parent for path in gone}:
+            if not in_order(os.listdir(directory)):
+                await self._state.call(self._state.forget_outputs, directory.parent.name, directory.name)
+        return gone
 
     async def _call(self, function: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgpack
 
@@ -34,6 +34,7 @@ from logferry_agent.state import Checkpoint, Key, State, Unsettled
 from logferry_agent.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _READ_BYTES = 4 << 20
 # What all outputs may hold in memory, and each of them; beyond it they read the journal again.
 _MEMORY_BYTES = 32 << 20
@@ -114,6 +115,8 @@ class Writer:
         self._runs: dict[str, tuple[str, str]] = {}
         self._eager: dict[tuple[str, str], float] = {}
         self._position = self._replay_end = 0
+        # The journal knows of an earlier life and the database does not: the files say where they stand.
+        self._is_salvaging = False
         self._state_problem: Problem | None = None
         self._moved, self._progress, self._asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -122,8 +125,11 @@ class Writer:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        self._position = max(await self._patiently(self._state.dispatched), self._journal.oldest)
+        self._position = max(
+            await self._patiently(lambda: self._state.call(self._state.dispatched)), self._journal.oldest
+        )
         self._replay_end = self._journal.durable
+        self._is_salvaging = self._state.is_new and self._replay_end > 0
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._dispatch())
             self._group.create_task(self._checkpoints())
@@ -188,6 +194,7 @@ class Writer:
         """Give up the threads; one that hangs in a system call is not waited for."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._reader.shutdown(wait=False, cancel_futures=True)
+        self._upkeep.close()
 
     # What outputs need.
 
@@ -226,13 +233,16 @@ class Writer:
         """Return the output for a key, as its checkpoint says."""
         output = self._outputs.get(key)
         if output is None:
-            found = await self._patiently(self._state.checkpoint, key)
-            if found is None and self._state.set_aside:
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self.executor, salvage, self.fs, self.logs, self.host, key
-                )
+            found = await self._patiently(lambda: self._checkpoint_of(key))
             output = self._outputs.setdefault(key, Output(found or Checkpoint(*key), self))
         return output
+
+    async def _checkpoint_of(self, key: Key) -> Checkpoint | None:
+        found = await self._state.call(self._state.checkpoint, key)
+        if found is None and self._is_salvaging:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.executor, salvage, self.fs, self.logs, self.host, key)
+        return found
 
     def resting(self) -> list[Output]:
         """Return the outputs that have nothing to do, the longest unused first."""
@@ -257,7 +267,7 @@ class Writer:
                 if self._position >= self._journal.durable:
                     await self._moved.wait()
                 continue
-            records, end = await self.read(self._position, _READ_BYTES)
+            records, end = await self._patiently(lambda: self.read(self._position, _READ_BYTES))
             for record in records:
                 if isinstance(record, Record):
                     await self._give(record)
@@ -331,11 +341,11 @@ class Writer:
         since = self._state_problem.since_ns if self._state_problem else self.clock()
         self._state_problem = Problem("checkpoints", str(self._state.path), _said(error), since)
 
-    async def _patiently(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Ask the database until it answers."""
+    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask the database, the journal or a file until it answers."""
         while True:
             try:
-                found = await self._state.call(function, *args)
+                found = await ask()
             except Exception as error:  # no space, no permission: said in the status, tried again
                 self._hold_state(error)
                 await asyncio.sleep(_RETRY_S)

@@ -162,16 +162,19 @@ def test_a_link_among_the_directories_is_not_followed(root: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_lost_database_is_set_aside_and_the_files_say_where_they_stand(root: Path) -> None:
+@pytest.mark.parametrize("damage", ["rubbish", "removed"])
+def test_where_the_database_was_lost_the_files_say_where_they_stand(root: Path, damage: str) -> None:
     async def main() -> None:
         async with rig(root) as one:
             await _first_part(one)
-        (root / "node" / "state.db").write_bytes(b"this is no database" * 100)
+        for path in (root / "node").glob("state.db*"):
+            path.unlink()
+        if damage == "rubbish":
+            (root / "node" / "state.db").write_bytes(b"this is no database" * 100)
         async with rig(root) as one:
             one.steps("aaaaaaaa", 11, 20)
             await one.quiet()
-            assert one.state.set_aside
-            assert one.state.set_aside.exists()
+            assert bool(one.state.set_aside) == (damage == "rubbish")
             assert one.seqs() == NUMBERS[:20]
             assert os.listdir(one.run_logs().path) == ["node7.jsonl"]
 

@@ -1,0 +1,56 @@
+"""Level rules: which comes first, and that they drop nothing but text."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from logferry_agent.config import AgentConfig
+from logferry_agent.filters import Filters
+from support.writerrig import event, rig
+
+RULES = {
+    "levels": [{"experiment": "exp*", "run": "big*", "level": "WARNING"}, {"experiment": "exp*", "level": "INFO"}],
+    "text_levels": [{"event": "Batch*", "level": "WARNING"}],
+    "text_level": "INFO",
+}
+
+
+def filters(**overrides: int) -> Filters:
+    return Filters(
+        AgentConfig.model_validate(RULES), {tuple(key.split("__")): level for key, level in overrides.items()}
+    )
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    assert filters().level_for("exp1", "big2") == 30
+    assert filters().level_for("exp1", "small") == 20
+    assert filters().level_for("other", "big2") is None
+
+
+def test_an_override_stands_above_the_rules_and_one_of_the_run_above_all() -> None:
+    found = filters(exp1__=10, exp1__big2=40)
+    assert (found.level_for("exp1", "big2"), found.level_for("exp1", "small")) == (40, 10)
+    found.override("exp1", "big2", None)
+    assert found.level_for("exp1", "big2") == 10
+
+
+def test_text_shows_events_by_pattern_then_by_level_and_always_gaps() -> None:
+    found = filters()
+    assert not found.in_text("BatchProcessed", 20)
+    assert found.in_text("BatchProcessed", 30)
+    assert not found.in_text("Other", 10)
+    assert found.in_text("logferry.gap", 10)
+    assert not found.in_text("logferry.result", 50)
+
+
+def test_the_text_file_has_what_the_rules_let_through_and_the_json_lines_have_all(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, text=True, **RULES) as one:
+            one.hello("aaaaaaaa")
+            one.events("aaaaaaaa", 1, event("BatchProcessed", i=1), event("EpochEnd", i=2), event("EpochEnd", level=10))
+            await one.quiet()
+            assert len(one.lines()) == 3
+            assert (one.run_logs().path / "node7.log").read_text() == "2025-07-30 13:00:00 [INFO] EpochEnd: i=2\n"
+
+    asyncio.run(main())
