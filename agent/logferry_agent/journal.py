@@ -16,11 +16,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 from logferry.wire import MAX_PRODUCER_ID_BYTES
 from logferry_agent.fs import FileSystem, Problem, write_all
+from logferry_agent.journal_reader import JournalReader
 from logferry_agent.journal_recovery import Segment, recover, segment_path
 from logferry_agent.quarantine import Quarantine
 from logferry_agent.segment import (
@@ -36,8 +36,6 @@ from logferry_agent.segment import (
     encode_record,
     offset_of,
     position_of,
-    read_header,
-    read_records,
     segment_of,
 )
 
@@ -79,6 +77,7 @@ class Journal:
         self._segment_bytes, self._retry_s = segment_bytes, retry_s
         fs.make_directories(directory, directory.parent.parent, 0o700)
         self.quarantine = Quarantine(fs, directory / "bad")
+        self._reader = JournalReader(fs, directory, self.quarantine)
         found = recover(fs, directory)
         self.ledger, self._segments, self._base, self._next_id = (
             found.ledger, found.segments, found.base, found.next_id,
@@ -91,13 +90,12 @@ class Journal:
         self._queue: deque[Entry] = deque()
         self._wake = threading.Condition()
         self._stopping = False
-        # Guards the list of segments and the descriptor for reading; never held while a write or sync is under way.
+        # Guards the list of segments and the reader; never held while a write or sync is under way.
         self._lock = threading.Lock()
         self._fd: int | None = None  # of the segment that is appended to; the last of the list
-        self._reading: tuple[int, int] | None = None  # segment, descriptor
         self._thread = threading.Thread(target=self._run, name="logferry-journal", daemon=True)
         for damage in found.damage:
-            self._keep(damage)
+            self._reader.keep(damage)
 
     @property
     def oldest(self) -> int:
@@ -166,7 +164,7 @@ class Journal:
                 active = segment.id == segment_of(durable)
                 end = offset_of(durable) if active else segment.end
                 if start < end:
-                    items, position = self._read_segment(segment, start, end, limit_bytes)
+                    items, position = self._reader.read(segment, start, end, limit_bytes)
                     if items:
                         break
                 if not active:
@@ -175,7 +173,7 @@ class Journal:
                 return [], position
         for item in items:
             if isinstance(item, Damage):
-                self._keep(item)
+                self._reader.keep(item)
         return items, position
 
     def trim(self, position: int) -> None:
@@ -192,45 +190,6 @@ class Journal:
                     _log.warning("journal segment cannot be removed, tried again later: %s", error)
                     return
                 del self._segments[0]
-
-    # reading
-
-    def _read_segment(self, segment: Segment, start: int, end: int, limit: int) -> tuple[list[Record | Damage], int]:
-        if segment.missing:
-            where = (position_of(segment.id, start), position_of(segment.id, end))
-            return [Damage(*where)], where[1]
-        try:
-            pread = partial(self._fs.pread, self._fd_for_reading(segment.id))
-        except FileNotFoundError:
-            segment.missing = True
-            return self._read_segment(segment, start, end, limit)
-        if not start:
-            header = read_header(pread, segment.id)
-            start = header.end if header else 0
-        items, offset = read_records(pread, segment.id, start, end, limit)
-        return items, position_of(segment.id, offset)
-
-    def _fd_for_reading(self, segment: int) -> int:
-        if self._reading and self._reading[0] != segment:
-            self._fs.close(self._reading[1])
-            self._reading = None
-        if not self._reading:
-            self._reading = (segment, self._fs.open(segment_path(self._directory, segment), os.O_RDONLY))
-        return self._reading[1]
-
-    def _keep(self, damage: Damage) -> None:
-        size = min(damage.end - damage.position, 4 << 20)
-        path = segment_path(self._directory, segment_of(damage.position))
-        try:
-            fd = self._fs.open(path, os.O_RDONLY)
-        except OSError as error:
-            _log.warning("a part of the journal is missing: %s: %s", path, error.strerror)
-            return
-        try:
-            data = self._fs.pread(fd, size, offset_of(damage.position))
-        finally:
-            self._fs.close(fd)
-        self.quarantine.keep(f"journal-{damage.position:016x}", data)
 
     # the journal's thread
 
@@ -340,9 +299,7 @@ class Journal:
     def _close_files(self) -> None:
         self._abandon()
         with self._lock:
-            if self._reading:
-                self._fs.close(self._reading[1])
-                self._reading = None
+            self._reader.close()
 
 
 def _size(entry: Entry) -> int:

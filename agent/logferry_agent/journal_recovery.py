@@ -90,8 +90,8 @@ def _newest_header(fs: FileSystem, directory: Path, newest_first: list[int]) -> 
 
 
 @contextlib.contextmanager
-def opened(fs: FileSystem, path: Path) -> Iterator[int]:
-    fd = fs.open(path, os.O_RDWR)
+def opened(fs: FileSystem, path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    fd = fs.open(path, flags)
     try:
         yield fd
     finally:

@@ -21,7 +21,7 @@ from logferry_agent.level import level
 
 __all__ = ["level", "status"]
 
-_COLUMNS = ("producer", "experiment_id", "run_id", "pid", "expected", "durable", "written", "state")
+_COLUMNS = ("producer", "experiment_id", "run_id", "pid", "expected", "durable", "written", "shed", "state")
 
 
 def status(arguments: list[str]) -> int:
@@ -31,6 +31,9 @@ def status(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     settings = settings_of(options)
     agent = ask(settings, "status", {}) or _on_disk(settings)
+    for one in agent["producers"]:
+        # The producer's own page has the count at once; the agent learns it with the next gap marker.
+        one["shed"] = sum(spool.read_head(NodeDir(settings.node_dir).spool / one["producer"]).shed.values())
     found = {"agent": agent, "collector": _collector(Home(settings.home))}
     if options.json:
         print(json.dumps(found, indent=2))
@@ -76,7 +79,6 @@ def _spool(path: Path) -> dict[str, Any]:
         "run_id": known.get("run_id"),
         "pid": spool.lock_holder(path / "lock"),
         "durable": head.acked_through,
-        "shed": sum(head.shed.values()),
         "spool_bytes": _size(path),
     }
 

@@ -17,6 +17,7 @@ def test_without_an_agent_status_says_so_and_shows_the_spools_without_touching_t
         assert said.returncode == 1
         (spool,) = status(node_dir, home)["agent"]["producers"]
         assert (spool["producer"], spool["run_id"], spool["pid"]) == ("aaaaaaaa", "run", process.pid)
+        assert spool["shed"] == 1
     finally:
         process.kill()
         process.wait(20)
