@@ -67,7 +67,10 @@ async def _press(node_dir: Path, home: Path, clear: Callable[[], None]) -> None:
     async with client(f"ipc://{node_dir}/agent.sock") as held, client(f"ipc://{node_dir}/agent.sock") as other:
         await held.greet(A, run_id="held", spool="memory", pid=os.getpid())
         await other.greet(B, run_id="fine", spool="memory", pid=os.getpid())
-        sent = await _send_until_refused(held)
+        await held.say(batch(A, 1, 10))
+        await held.acked(A, 10)
+        await asyncio.to_thread(wait_for, lambda: status(node_dir, home)["agent"]["held"])
+        sent = await _send_until_refused(held, 10)
         await other.say(batch(B, 1, 10))
         await other.acked(B, 10)
         clear()
@@ -84,9 +87,8 @@ async def _press(node_dir: Path, home: Path, clear: Callable[[], None]) -> None:
     assert own == list(range(1, sent + 11))
 
 
-async def _send_until_refused(one: Client) -> int:
+async def _send_until_refused(one: Client, sent: int) -> int:
     """Send batches of 1,000 events one after the other; return the last number that was acked."""
-    sent = 0
     while True:
         await one.say(batch(A, sent + 1, 1000))
         frame = await one.hear()
