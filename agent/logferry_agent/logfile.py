@@ -7,9 +7,9 @@ when a machine boots. A file that is not ours any more is left alone.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from logferry_agent.fs import FileSystem
@@ -24,13 +24,13 @@ class Lost(Exception):  # noqa: N818 - an ordinary outcome with a name: a new fi
 class LogFile:
     """An open running log; has the methods of a file that aiofiles calls, and writes at `offset`."""
 
-    def __init__(self, fs: FileSystem, path: Path, fd: int, *, is_new: bool = False) -> None:
+    def __init__(self, fs: FileSystem, path: Path, fd: int, unsynced: Sequence[Path] = ()) -> None:
         self.path = path
         self.offset = 0
         self.inode = fs.fstat(fd).st_ino
         self._fs = fs
         self._fd = fd
-        self._is_new = is_new
+        self._unsynced = unsynced  # directories in which a name of ours may be new
 
     def write(self, data: bytes) -> int:
         """Write all of `data`, short writes completed; return how many bytes that is.
@@ -50,11 +50,11 @@ class LogFile:
         return len(data)
 
     def flush(self) -> None:
-        """Sync the file, and its directory if the file is new."""
+        """Sync the file, and the directories on the way to it if it is new."""
         self._fs.fsync(self._fd)
-        if self._is_new:
-            self._fs.sync_directory(self.path.parent)
-            self._is_new = False
+        for directory in self._unsynced:
+            self._fs.sync_directory(directory)
+        self._unsynced = ()
 
     def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> int:
         """Return the file's size if it is still ours.
@@ -89,25 +89,13 @@ def create(fs: FileSystem, path: Path, below: Path) -> LogFile | None:
         OSError: it cannot be created; ELOOP where a directory of ours is a link.
 
     """
-    _make_directories(fs, path.parent, below)
+    fs.make_directories(path.parent, below)
     try:
         fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return None
-    return LogFile(fs, path, fd, is_new=True)
-
-
-def _make_directories(fs: FileSystem, path: Path, below: Path) -> None:
-    made = fs.make_directories(path, below)
-    try:
-        for directory in made:
-            fs.sync_directory(directory.parent)
-    except OSError:
-        # The next attempt would find them there, and not know that their names may be lost.
-        for directory in reversed(made):
-            with contextlib.suppress(OSError):
-                fs.rmdir(directory)
-        raise
+    # All of them, because another output may have made them and not synced them yet.
+    return LogFile(fs, path, fd, [one for one in path.parents if one == below or below in one.parents])
 
 
 def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> LogFile:

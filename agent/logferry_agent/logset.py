@@ -44,7 +44,7 @@ def runs(home: Home) -> list[RunLogs]:
 
 
 def find(home: Home, wanted: str | None) -> list[RunLogs]:
-    """Return the runs that are meant: a run id, an experiment id, a unique beginning or end of a run id.
+    """Return the runs that are meant: `RUN`, `EXPERIMENT/RUN`, `EXPERIMENT`, or a unique beginning or end of a run id.
 
     None is the run that was written to last. An empty list: there is none; several from a part of an id: ambiguous.
     """
@@ -54,7 +54,7 @@ def find(home: Home, wanted: str | None) -> list[RunLogs]:
         newest = max(known, key=_changed_ns, default=latest)
         return [newest] if newest else []
     return (
-        [run for run in known if run.run == wanted]
+        [run for run in known if wanted in {run.run, f"{run.experiment}/{run.run}"}]
         or [run for run in known if run.experiment == wanted]
         or [run for run in known if run.run.startswith(wanted) or run.run.endswith(wanted)]
     )

@@ -188,7 +188,7 @@ class Output:
         if not self._later:
             return []
         found, end = await self._services.read(self._later[0], _READ_BYTES)
-        wanted = self._later[: bisect_left(self._later, end)]
+        wanted = self._later[: max(1, bisect_left(self._later, end))]
         # What cannot be read any more is left out here, and shows as a jump of the numbers.
         held = {record.position: record for record in found if isinstance(record, Record)}
         self._unsaved.extend(wanted)
@@ -327,11 +327,17 @@ class Output:
         return rotation.current_name(self._services.host, variant, self.key.kind)
 
     def _forget_file(self) -> None:
-        """Leave a file alone that is not ours any more; the next one has another name."""
-        name = self.saved.name or ""
-        self.saved = replace(self.saved, name=None, inode=0, offset=0, tail=b"", variant=self.saved.variant + 1)
+        """Leave a file alone that is not ours any more; the next one has another name.
+
+        Where no checkpoint covers a byte of it, nothing is lost and there is nothing to say: so it is with a new file
+        whose name did not survive a power failure.
+        """
+        name, had_lines = self.saved.name or "", bool(self.saved.offset)
+        variant = self.saved.variant + had_lines
+        self.saved = replace(self.saved, name=None, inode=0, offset=0, tail=b"", variant=variant)
         self._offset, self._tail = 0, b""
-        self._services.lost(self, name)
+        if had_lines:
+            self._services.lost(self, name)
 
     async def _lost(self) -> None:
         self._forget_file()

@@ -157,7 +157,8 @@ class Writer:
         return self._left_over()
 
     def _unfinished(self) -> list[Output]:
-        return [output for output in self._outputs.values() if output.has_work or output.is_dirty]
+        outputs = self._outputs.values()
+        return [output for output in outputs if output.has_work or output.is_dirty or output.is_saving]
 
     def _left_over(self) -> str:
         files = [

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import errno
 import os
+import random
 from pathlib import Path
 
 import pytest
 
+from logferry_agent.rotation import in_order
 from support.fakefs import Crash, FakeFileSystem
 from support.writerrig import Rig, rig
 
-CONFIG = {"rotate_bytes": 4096, "compress": "none", "checkpoint_s": 0.05}
+CONFIG = {"rotate_bytes": 4096, "compress": "none", "checkpoint_s": 0.05, "text": True, "text_level": "DEBUG"}
 NUMBERS = [f"aaaaaaaa-{number}" for number in range(1, 121)]
 
 
@@ -32,11 +34,15 @@ def died(fs: FakeFileSystem | None) -> bool:
     return fs is not None and fs.crash_at is not None and len(fs.calls) >= fs.crash_at
 
 
-def content(root: Path) -> bytes:
-    async def main() -> bytes:
+def content(root: Path) -> tuple[bytes, bytes]:
+    """Return the JSON lines and the text, each file after file."""
+
+    async def main() -> tuple[bytes, bytes]:
         async with rig(root, **CONFIG) as one:
             await one.quiet()
-            return one.raw()
+            path = one.run_logs().path
+            text = b"".join((path / log.name).read_bytes() for log in in_order(os.listdir(path), "text"))
+            return one.raw(), text
 
     return asyncio.run(main())
 
@@ -49,6 +55,19 @@ def test_a_death_at_any_step_leaves_the_bytes_of_an_uninterrupted_run(root: Path
     asyncio.run(live(root / "crashed", None, 61, 120))
     asyncio.run(live(root / "whole", None, 1, 60))
     asyncio.run(live(root / "whole", None, 61, 120))
+    assert content(root / "crashed") == content(root / "whole")
+    assert len(content(root / "whole")[1].splitlines()) == 120
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_power_failure_that_loses_and_tears_what_was_not_synced_leaves_those_bytes_too(root: Path, seed: int) -> None:
+    fs = FakeFileSystem(random.Random(seed))
+    fs.crash_at = 6 + 3 * seed
+    asyncio.run(live(root / "crashed", fs, 1, 60))
+    fs.crash_at = None
+    fs.crash()
+    asyncio.run(live(root / "crashed", None, 61, 120))
+    asyncio.run(live(root / "whole", None, 1, 120))
     assert content(root / "crashed") == content(root / "whole")
 
 

@@ -173,10 +173,25 @@ class FakeFileSystem(FileSystem):
             for change in reversed(changes[self._chance.randint(0, len(changes)) :]):
                 names.update(change)
         images = {path: inode and self._image(inode) for path, inode in names.items()}
+        kept = self._set_aside([*names])  # a file keeps its inode number, whatever its name is afterwards
         for path, image in images.items():
+            inode = names[path]
             path.unlink(missing_ok=True)
-            if image is not None:
+            if inode is not None and image is not None:
+                if id(inode) in kept:
+                    os.link(kept[id(inode)], path)
                 path.write_bytes(image)
+        for aside in kept.values():
+            aside.unlink()
+
+    def _set_aside(self, paths: list[Path]) -> dict[int, Path]:
+        kept: dict[int, Path] = {}
+        for path in paths:
+            inode = self._at(path)
+            if inode is not None and id(inode) not in kept:
+                kept[id(inode)] = path.with_name(f".crash-{len(kept)}")
+                os.link(path, kept[id(inode)])
+        return kept
 
     def _known_files(self) -> list[Path]:
         directories = {path.parent for path in self._touched}

@@ -129,9 +129,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(root: Path, fs: FileSystem | None = None, **config: Any) -> AsyncIterator[Rig]:
+async def rig(root: Path, fs: FileSystem | None = None, host: str = "node7", **config: Any) -> AsyncIterator[Rig]:
     """Run a writer; leaving is as abrupt as a kill, except that threads end."""
-    one = Rig(root, fs, **{"checkpoint_s": 0.05, **config})
+    one = Rig(root, fs, host, **{"checkpoint_s": 0.05, **config})
     one.journal.start()
     task = asyncio.create_task(one.writer.run())
     try:

@@ -1,0 +1,60 @@
+"""`logferry prune`: applies the retention of the configuration, and leaves what is in use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from logferry.cli import FINE
+from logferry.layout import host_name
+from logferry_agent.prune import prune
+from logferry_agent.rotation import in_order
+from support.writerrig import rig
+
+
+async def _rotated(root: Path) -> list[str]:
+    async with rig(root, host=host_name(), rotate_bytes=4096, compress="none") as one:
+        one.hello("aaaaaaaa")
+        for first in range(1, 301, 50):
+            one.steps("aaaaaaaa", first, first + 49)
+            await one.quiet()
+        return [log.name for log in in_order(os.listdir(one.run_logs().path))]
+
+
+@pytest.fixture
+def names(root: Path, home: Path, node_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    (root / "logferry.toml").write_text("[agent]\nkeep_files = 2\n")
+    monkeypatch.setenv("LOGFERRY_CONFIG", str(root / "logferry.toml"))
+    return asyncio.run(_rotated(root))
+
+
+def left(home: Path) -> list[str]:
+    return [log.name for log in in_order(os.listdir(home / "logs" / "exp" / "run1"))]
+
+
+def test_the_newest_files_stay_and_the_others_are_named(
+    names: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prune(["--json"]) == FINE
+    removed = json.loads(capsys.readouterr().out)["removed"]
+    assert [Path(path).name for path in removed] == names[:-2]
+    assert left(home) == names[-2:]
+
+
+def test_a_second_time_removes_nothing(names: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prune([]) == FINE
+    capsys.readouterr()
+    assert prune([]) == FINE
+    assert capsys.readouterr().out == "0 files removed\n"
+
+
+def test_files_of_another_host_are_left_alone(names: list[str], home: Path) -> None:
+    others = [home / "logs" / "exp" / "run1" / f"other.20250730T130000Z-{number}.jsonl" for number in range(5)]
+    for path in others:
+        path.write_text("{}\n")
+    assert prune([]) == FINE
+    assert all(path.exists() for path in others)
