@@ -27,7 +27,7 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -238,13 +238,11 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
         if first > expected:
             yield Hole(expected, first - expected, "missing", b"")
             expected = first
-        for found in _records(data, expected, after, limit_bytes):
-            expected = found.first + (found.count or 0)
-            if not (isinstance(found, Slice) and found.first + found.count - 1 <= after):
-                yield found
+        expected = yield from _records(data, expected, after, limit_bytes)
 
 
-def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Iterator[Slice | Hole]:
+def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator[Slice | Hole, None, int]:
+    """Yield one segment's events above `after`; return the number that the next segment begins with."""
     start = position = HEADER.size
     number = begin = first
     while True:
@@ -260,8 +258,9 @@ def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Iterator[
             if hole is None or hole.count is None:
                 if hole is not None:
                     yield hole
-                return
-            yield hole
+                return number
+            if not done:
+                yield hole
             start, begin = end, number + 1
         elif done:
             start, begin = end, number + 1

@@ -97,9 +97,9 @@ class Node:
         return json.loads(done.stdout)
 
     def lines(self, pattern: str = "*/*/*.jsonl") -> list[dict[str, Any]]:
-        """Return all lines of the running logs that match, file after file."""
+        """Return all whole lines of the running logs that match, file after file; a write may be under way."""
         paths = sorted((self.home / "logs").glob(pattern))
-        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+        return [json.loads(line) for path in paths for line in path.read_bytes().split(b"\n")[:-1]]
 
     def numbers(self, pattern: str = "*/*/*.jsonl") -> dict[str, list[int]]:
         """Return the numbers of each producer's lines in file order."""
