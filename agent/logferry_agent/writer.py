@@ -114,9 +114,11 @@ class Writer:
         self._outputs: dict[Key, Output] = {}
         self._runs: dict[str, tuple[str, str]] = {}
         self._eager: dict[tuple[str, str], float] = {}
-        self._position = self._replay_end = 0
+        self._position = 0
+        # What an earlier life left in the journal, which is not appended to before this is built.
+        self._replay_end = journal.durable
         # The journal knows of an earlier life and the database does not: the files say where they stand.
-        self._is_salvaging = False
+        self._is_salvaging = state.is_new and self._replay_end > 0
         self._state_problem: Problem | None = None
         self._moved, self._progress, self._asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -128,8 +130,6 @@ class Writer:
         self._position = max(
             await self._patiently(lambda: self._state.call(self._state.dispatched)), self._journal.oldest
         )
-        self._replay_end = self._journal.durable
-        self._is_salvaging = self._state.is_new and self._replay_end > 0
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._dispatch())
             self._group.create_task(self._checkpoints())
