@@ -17,45 +17,24 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from logferry_agent import logfile, rotation
-from logferry_agent.chunk import Chunk, Renderer, newest
-from logferry_agent.config import AgentConfig
-from logferry_agent.fs import FileSystem, Problem
+from logferry_agent.chunk import Chunk, newest
+from logferry_agent.fs import Problem
 from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
-from logferry_agent.segment import Damage, Record
+from logferry_agent.segment import Record
+from logferry_agent.services import Services
 from logferry_agent.state import Checkpoint, Unsettled
 
 _T = TypeVar("_T")
 # One step renders this much on the loop: some milliseconds.
 _STEP_BYTES = 512 << 10
 _READ_BYTES = 1 << 20
-
-
-class Services(Protocol):
-    """What outputs need of their surroundings; the writer."""
-
-    fs: FileSystem
-    logs: Path
-    host: str
-    config: AgentConfig
-    renderer: Renderer
-    executor: ThreadPoolExecutor
-    memory: Memory
-    clock: Callable[[], int]
-
-    async def read(self, position: int, limit_bytes: int) -> tuple[list[Record | Damage], int]: ...
-    async def commit(self, checkpoint: Checkpoint, unsettled: Unsettled | None) -> None: ...
-    def caught_up(self) -> bool: ...
-    def lost(self, output: Output, name: str) -> None: ...
-    def rotated(self, path: Path) -> None: ...
-    def keep_bad(self, name: str, data: bytes) -> None: ...
 
 
 class Safe(NamedTuple):
@@ -70,13 +49,6 @@ class Safe(NamedTuple):
 
 
 _NOTHING = Safe({}, [])
-
-
-@dataclass(slots=True)
-class Memory:
-    """How many bytes of payload all outputs hold."""
-
-    used: int = 0
 
 
 class Output:
@@ -332,12 +304,12 @@ class Output:
         Where no checkpoint covers a byte of it, nothing is lost and there is nothing to say: so it is with a new file
         whose name did not survive a power failure.
         """
-        name, had_lines = self.saved.name or "", bool(self.saved.offset)
+        path, had_lines = self.path, bool(self.saved.offset)
         variant = self.saved.variant + had_lines
         self.saved = replace(self.saved, name=None, inode=0, offset=0, tail=b"", variant=variant)
         self._offset, self._tail = 0, b""
         if had_lines:
-            self._services.lost(self, name)
+            self._services.lost(self.key, path)
 
     async def _lost(self) -> None:
         self._forget_file()

@@ -15,9 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-import msgpack
+from typing import Any, TypeVar
 
 from logferry.events import GAP, WARNING
 from logferry.layout import Home
@@ -26,9 +24,11 @@ from logferry_agent.commits import Commits
 from logferry_agent.config import AgentConfig
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem, Problem
-from logferry_agent.output import Memory, Output, Safe
+from logferry_agent.output import Output, Safe
+from logferry_agent.record_runs import Runs, concerned
 from logferry_agent.salvage import salvage
-from logferry_agent.segment import AGENT, EVENTS, HELLO, Damage, Record
+from logferry_agent.segment import HELLO, Damage, Record
+from logferry_agent.services import Memory, ReadableJournal
 from logferry_agent.settle import Settler
 from logferry_agent.state import Checkpoint, Key, State, Unsettled
 from logferry_agent.upkeep import Upkeep
@@ -47,18 +47,6 @@ _EAGER_S = 0.5
 _EAGER_STEP_S = 0.01
 # Calls that hang on a broken file system each take a thread; more of them do not make a disk faster.
 _THREADS = 4
-_MAX_RUNS_CACHED = 100_000
-
-
-class ReadableJournal(Protocol):
-    """What the writer needs of the journal."""
-
-    @property
-    def durable(self) -> int: ...
-    @property
-    def oldest(self) -> int: ...
-    def read(self, position: int, limit_bytes: int) -> tuple[list[Record | Damage], int]: ...
-    def trim(self, position: int) -> None: ...
 
 
 class Writer:
@@ -107,12 +95,12 @@ class Writer:
         self.executor = ThreadPoolExecutor(_THREADS, "logferry-logs")
         self.keep_bad = keep_bad
         self.unknown_events = 0
-        self._journal, self._about_of, self._state = journal, about_of, state
+        self._journal, self._state = journal, state
         self._on_written, self._on_sealed, self._append_agent_event = on_written, on_sealed, append_agent_event
         self._reader = ThreadPoolExecutor(1, "logferry-read")
         self._commits = Commits(state, self.least_position)
         self._outputs: dict[Key, Output] = {}
-        self._runs: dict[str, tuple[str, str]] = {}
+        self._runs = Runs(about_of)
         self._eager: dict[tuple[str, str], float] = {}
         self._position = 0
         # What an earlier life left in the journal, which is not appended to before this is built.
@@ -216,12 +204,12 @@ class Writer:
     def caught_up(self) -> bool:
         return self._position >= self._replay_end
 
-    def lost(self, output: Output, name: str) -> None:
+    def lost(self, key: Key, path: Path) -> None:
         """Mark in the running log that a file went, by the agent's own record so that a replay says the same."""
-        producer = next((name for name, run in self._runs.items() if run == output.key[:2]), None)
-        _log.warning("%s was removed or changed by someone else; a new file goes on", output.path)
-        if producer and output.key.kind == "jsonl":
-            fields = {"cause": "removed by someone else", "file": name}
+        producer = self._runs.producer_of(key.experiment, key.run)
+        _log.warning("%s was removed or changed by someone else; a new file goes on", path)
+        if producer and key.kind == "jsonl":
+            fields = {"cause": "removed by someone else", "file": path.name}
             self._append_agent_event(producer, [self.clock(), WARNING, GAP, None, fields])
 
     def rotated(self, path: Path) -> None:
@@ -277,7 +265,7 @@ class Writer:
     async def _give(self, record: Record) -> None:
         if record.kind == HELLO:
             return
-        run = self._run_of(_concerned(record))
+        run = self._runs.of(concerned(record))
         if run is None:
             self.unknown_events += record.events
             _log.error("events of the unknown producer %s at journal position %x", record.producer, record.position)
@@ -287,17 +275,6 @@ class Writer:
             output.offer(record, keep=await self._has_room(output))
             if not output.is_served:
                 self._serve(output)
-
-    def _run_of(self, producer: str) -> tuple[str, str] | None:
-        run = self._runs.get(producer)
-        if run is None:
-            about = self._about_of(producer)
-            if about is None:
-                return None
-            if len(self._runs) >= _MAX_RUNS_CACHED:
-                self._runs.clear()
-            run = self._runs[producer] = about["experiment_id"], about["run_id"]
-        return run
 
     async def _has_room(self, output: Output) -> bool:
         """Wait a little for an output that is merely slow; say whether it may hold one more payload."""
@@ -405,16 +382,8 @@ class Writer:
         if safe.sealed:
             self._on_sealed(safe.sealed)
         for producer in safe.sealed:
-            self._runs.pop(producer, None)
+            self._runs.forget(producer)
         self._journal.trim(self.least_position())
-
-
-def _concerned(record: Record) -> str:
-    """Return the producer whose run a record is about."""
-    if record.kind == EVENTS:
-        return record.producer
-    assert record.kind == AGENT  # noqa: S101 - hellos are not given
-    return str(msgpack.unpackb(record.payload, strict_map_key=False)["producer"])
 
 
 def _said(error: Exception) -> str:
