@@ -119,7 +119,7 @@ class Adoption:
         for path in seen.dead:
             self._tasks[path.name] = asyncio.create_task(self._adopt(path))
         self._seal_without_spool(known - busy - seen.names)
-        await self._remove_sealed()
+        await self.remove_sealed()
         self._retire()
 
     async def finish(self) -> None:
@@ -222,7 +222,8 @@ class Adoption:
 
     # afterwards
 
-    async def _remove_sealed(self) -> None:
+    async def remove_sealed(self) -> None:
+        """Delete the spools whose seals are in their runs' files, checkpointed."""
         for name, path in list(self._sealed.items()):
             one = self._producers.get(name)
             if one is None or not self._is_settled(one):

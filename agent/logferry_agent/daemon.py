@@ -174,7 +174,9 @@ class Agent:
         except TimeoutError:
             problem = self._journal.held
             return f"the journal ({problem.error})" if problem else "the spools of producers that ended"
-        return await self._writer.drain(deadline)
+        left = await self._writer.drain(deadline)
+        await self._adoption.remove_sealed()
+        return left
 
     async def _journal_empty(self) -> None:
         while self._journal.queued_bytes:  # noqa: ASYNC110 - the journal's thread announces groups, not its end
