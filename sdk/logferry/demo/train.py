@@ -45,7 +45,8 @@ class Network:
 
 
 def train(options: argparse.Namespace) -> None:
-    data = np.load(options.data)
+    with np.load(options.data) as file:
+        data = {name: file[name] for name in file}
     rng = np.random.default_rng(options.seed)
     network = Network(data["train_images"].shape[1], rng)
     config = {
