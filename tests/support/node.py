@@ -120,4 +120,5 @@ class Node:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.wait()
+            with process:  # closes its pipes
+                process.wait()

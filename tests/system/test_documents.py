@@ -1,0 +1,49 @@
+"""What the documentation names exists, and what it shows works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from logferry.cli import VERBS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_every_verb_of_the_help_has_a_function_and_every_function_a_verb() -> None:
+    assert {entry.name for entry in entry_points(group="logferry.verbs")} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_what_it_takes(verb: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "logferry", verb, "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: logferry {verb}" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_verbs_files_and_tests_that_exist(page: Path) -> None:
+    text = page.read_text()
+    for verb in re.findall(r"^(?:\$ )?logferry ([a-z]+)", text, re.MULTILINE):
+        assert verb in VERBS
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        assert f"def {name}" in (ROOT / path).read_text()
+
+
+def test_every_setting_is_documented() -> None:
+    from logferry_agent.config import AgentConfig
+    from logferry_collector.config import CollectorConfig
+
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    for key in [*AgentConfig.model_fields, *CollectorConfig.model_fields]:
+        assert f"`{key}`" in text, key
