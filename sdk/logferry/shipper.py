@@ -141,8 +141,6 @@ class Shipper:
         dealer.connect(self._address)
 
     def _loop(self, dealer: zmq.Socket[bytes]) -> None:
-        poller = zmq.Poller()
-        poller.register(self._ear, zmq.POLLIN)
         started = heard = monotonic()
         while not self._stopping:
             now = monotonic()
@@ -156,12 +154,20 @@ class Shipper:
             if not self._greeted and now - max(started, heard) > _NO_AGENT_S:
                 complain("no agent", f"no agent for {_NO_AGENT_S:.0f} s; {self._where}")
                 heard = float("inf")
-            poller.register(dealer, zmq.POLLIN if self._greeted else zmq.POLLIN | zmq.POLLOUT)
-            poller.poll(0 if more else ceil(self._timeout(now) * 1000))
-            with contextlib.suppress(BlockingIOError):
-                self._ear.recv(4096)
+            if not more:
+                self._wait(dealer, now)
         self._do_tasks()
         self._ship(dealer, monotonic())
+
+    def _wait(self, dealer: zmq.Socket[bytes], now: float) -> None:
+        """Wait for the next batch's time, or for news; in between acks can wait, which halves the wake-ups."""
+        wait_s, for_news = self._timeout(now)
+        poller = zmq.Poller()
+        poller.register(self._ear, zmq.POLLIN)
+        if for_news:
+            poller.register(dealer, zmq.POLLIN if self._greeted else zmq.POLLIN | zmq.POLLOUT)
+        if any(source == self._ear.fileno() for source, _ in poller.poll(ceil(wait_s * 1000))):
+            self._ear.recv(4096)
 
     def _do_tasks(self) -> None:
         while self._tasks:
@@ -173,20 +179,21 @@ class Shipper:
             finally:
                 done.set()
 
-    def _timeout(self, now: float) -> float:
-        """Return how long to wait for a frame or a wake-up, in seconds."""
+    def _timeout(self, now: float) -> tuple[float, bool]:
+        """Return how long to wait, in seconds, and whether a frame of the agent's is to end it."""
         if not self._greeted:
-            # Only the socket can bring news; awake, because a sleeping shipper costs the next call a wake-up.
+            # Asleep, because nothing can be shipped: only the first call has to ring, to have segments prepared.
             self._buffer.sleep()
-            return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S
+            return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S, True
         if now < self._paused_until:
-            return self._paused_until - now
+            return self._paused_until - now, True
+        next_batch_s = max(0.0, self._shipped_at + _BATCH_S - now)
         if self._buffer.unread():
             room = self._buffer.unacked_bytes() < self._window
-            return max(0.0, self._shipped_at + _BATCH_S - now) if room else _PATIENCE_S
-        if now - self._shipped_at < _BATCH_S:
-            return _BATCH_S
-        return _QUIET_S if self._buffer.sleep() else 0.0
+            return (next_batch_s, bool(self._flushes)) if room else (_PATIENCE_S, True)
+        if next_batch_s:
+            return next_batch_s, bool(self._flushes)
+        return (_QUIET_S if self._buffer.sleep() else 0.0), True
 
     def _greet(self, dealer: zmq.Socket[bytes], now: float) -> None:
         silent = self._buffer.unacked_bytes() and now - max(self._shipped_at, self._hello_at) > _PATIENCE_S
@@ -222,18 +229,15 @@ class Shipper:
 
     def _receive(self, dealer: zmq.Socket[bytes]) -> bool:
         heard = False
-        while True:
-            try:
-                parts = dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return heard
-            frame = wire.decode(parts)
+        while int(dealer.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            frame = wire.decode(dealer.recv_multipart())
             handle = _HANDLERS.get(type(frame))
             if handle is None:
                 complain("frame", f"the agent sent what this version does not understand: {frame}")
             elif isinstance(frame, wire.Who) or frame[0] == self._producer:
                 handle(self, frame)
                 heard = True
+        return heard
 
     def _on_welcome(self, frame: wire.Welcome) -> None:
         self._greeted, self._window = True, max(frame.window, 1)
