@@ -175,9 +175,9 @@ class Adoption:
                 if self._full(one.run):
                     return False
                 await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES)
-                taken = self._producers.take(one, item.first, item.count, item.payload)
+                taken = self._producers.take(one, item.first, item.events, item.payload)
                 self._journal.append([taken.entry])
-                last = item.first + item.count - 1
+                last = item.first + item.events - 1
             else:
                 self._mark(one, item)
         await _until(lambda: one.durable >= last)
@@ -189,9 +189,9 @@ class Adoption:
             self._journal.quarantine.keep(f"spool-{one.id}-{hole.first}", hole.data)
         if hole.reason == "torn":
             return
-        fields = {"producer": one.id, "cause": hole.reason, "first": hole.first, "lost": hole.count}
+        fields = {"producer": one.id, "cause": hole.reason, "first": hole.first, "lost": hole.events}
         self._events.append(one.id, [self._clock_ns(), WARNING, "logferry.gap", None, fields])
-        one.next = max(one.next, hole.first + (hole.count or 0))
+        one.next = max(one.next, hole.first + (hole.events or 0))
 
     def _seal(self, one: Producer, shed: dict[str, int]) -> None:
         end = one.end or {}

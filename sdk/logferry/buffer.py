@@ -17,9 +17,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from logferry.diagnostics import complain
@@ -63,13 +62,12 @@ class Hot:
     append: Callable[[int, bytes], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """Consecutive records that the agent lacks: events `first … first + count - 1` at `start … stop` of a segment."""
+class Unsent(NamedTuple):
+    """Consecutive records that the agent lacks: events `first … first + events - 1` at `start … stop` of a segment."""
 
     segment: Segment
     first: int
-    count: int
+    events: int
     start: int
     stop: int
 
@@ -285,7 +283,7 @@ class Buffer:
             return
         self.head.acked_through = through
         self.head.save()
-        while self._sent and self._sent[0].first + self._sent[0].count - 1 <= through:
+        while self._sent and self._sent[0].first + self._sent[0].events - 1 <= through:
             self._sent.popleft()
         keep = self._sent[0].segment if self._sent else self._reading
         with self._lock:
@@ -328,7 +326,7 @@ class Buffer:
                 return False
         if expected == self.next_number:
             return True
-        at = next((sent for sent in self._sent if sent.first <= expected < sent.first + sent.count), None)
+        at = next((sent for sent in self._sent if sent.first <= expected < sent.first + sent.events), None)
         if at is None:
             return False
         while self._sent and self._sent[-1] is not at:

@@ -16,14 +16,12 @@ values to msgpack directly and comes here when that refuses them.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 import os
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -186,8 +184,9 @@ class _Plain:
             return self.of(base.__str__(value) if base is str else base(value), depth)
         if isinstance(value, bytes | bytearray | memoryview):
             return self.text(bytes(value[: MAX_TEXT + 1]).decode("utf-8", "backslashreplace"))
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        # `dataclasses` is not imported: that costs a job more than all of this module.
+        if hasattr(type(value), "__dataclass_fields__"):
+            fields = {name: getattr(value, name) for name in type(value).__dataclass_fields__ if hasattr(value, name)}
             return self._nested(fields, depth, self._map, value)
         if isinstance(value, BaseException):
             return self.text(f"{type(value).__name__}: {value}"[:_REPR])
@@ -202,7 +201,7 @@ class _Plain:
             return value.total_seconds()
         if isinstance(value, os.PathLike):
             return self.text(os.fsdecode(value))
-        if isinstance(value, Decimal | complex):
+        if isinstance(value, complex) or type(value).__name__ == "Decimal":
             return str(value)
         if isinstance(value, range):
             return self._nested(value, depth, self._list)

@@ -10,21 +10,22 @@ Slurm "srun(1), output environment variables".
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 PARENT = "LOGFERRY_PARENT"
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+# As `os.urandom`, or `random.Random(seed).randbytes` in a test.
+RandomBytes: TypeAlias = Callable[[int], bytes]
+
+
+class Identity(NamedTuple):
     """Who a process is: its run, its rank where ranks are known, and the group of its run."""
 
     run_id: str
@@ -32,16 +33,16 @@ class Identity:
     group: str | None
 
 
-def short_id(rng: random.Random, length: int = 10) -> str:
+def short_id(random_bytes: RandomBytes, length: int = 10) -> str:
     """Return a random id of letters and digits that are hard to confuse; 5 bits a character."""
-    return "".join(rng.choices(_ALPHABET, k=length))
+    return "".join(_ALPHABET[byte % 32] for byte in random_bytes(length))
 
 
-def new_run_id(now_ns: int, rng: random.Random) -> str:
+def new_run_id(now_ns: int, random_bytes: RandomBytes) -> str:
     """Return a run id that sorts by start time (milliseconds, UTC) and is unique across machines."""
     seconds, rest = divmod(now_ns, 1_000_000_000)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{stamp}{rest // 1_000_000:03d}-{short_id(rng, 8)}"
+    return f"{stamp}{rest // 1_000_000:03d}-{short_id(random_bytes, 8)}"
 
 
 def resolve(
@@ -49,7 +50,7 @@ def resolve(
     run_id: str | None,
     env: Mapping[str, str],
     now_ns: int,
-    rng: random.Random,
+    random_bytes: RandomBytes,
     *,
     ordinal: int,
     pid: int,
@@ -61,7 +62,7 @@ def resolve(
         run_id: the run id given to `init`, or None.
         env: the process's environment; an empty variable counts as unset.
         now_ns: the start time for a new id.
-        rng: source of a new id.
+        random_bytes: source of a new id.
         ordinal: how many runs without an id of their own this process had before.
         pid: this process; its own export of `LOGFERRY_PARENT` is none of its parent's.
 
@@ -73,9 +74,11 @@ def resolve(
         return Identity(known, rank, group)
     program = _program(env)
     if program is None:
-        return Identity(new_run_id(now_ns, rng), None, group)
+        return Identity(new_run_id(now_ns, random_bytes), None, group)
+    import hashlib  # noqa: PLC0415 - most runs have no ranks
+
     digest = hashlib.sha256("\0".join([experiment_id, *program, str(ordinal)]).encode()).digest()
-    mark = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:10])
+    mark = "".join(_ALPHABET[byte % 32] for byte in digest[:10])
     return Identity(f"{_job_stamp(env)}-{mark}", rank, group)
 
 

@@ -24,8 +24,8 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_COMPONENT_BYTES = 128
 # Unix socket addresses hold 108 bytes with the closing NUL (unix(7)).
@@ -95,8 +95,7 @@ def host_name() -> str:
     return name if name and not _unsafe(name) else "localhost"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDir:
+class NodeDir(NamedTuple):
     """The node directory and the names in it."""
 
     path: Path
@@ -141,8 +140,7 @@ class NodeDir:
         return self.path / "state.db"
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """The home directory and the names in it."""
 
     path: Path

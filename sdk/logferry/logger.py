@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from traceback import TracebackException
 from typing import Any
 from zlib import crc32
 
@@ -148,6 +147,8 @@ def exception_fields(error: BaseException | None) -> dict[str, str]:
     """Return the fields that describe an exception; empty without one."""
     if error is None:
         return {}
+    from traceback import TracebackException  # noqa: PLC0415 - most jobs never fail
+
     try:
         text = "".join(TracebackException.from_exception(error, compact=True).format())
         said = f"{type(error).__name__}: {error}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -23,8 +22,7 @@ from logferry.shipper import Shipper
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(NamedTuple):
     """What is constant for a producer, besides its process."""
 
     experiment_id: str

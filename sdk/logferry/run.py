@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -18,7 +17,6 @@ from logferry.buffer import FULL, Hot
 from logferry.diagnostics import complain
 from logferry.document import Document, first_document, own_producers, working_directory
 from logferry.ending import verdict
-from logferry.environment import collect
 from logferry.events import INFO
 from logferry.layout import Home, NodeDir
 from logferry.logger import Logger
@@ -60,14 +58,14 @@ class Run(Logger):
         settings: where the directories are.
         given: what the user passed to `init`.
         clock: nanoseconds since the epoch.
-        rng: source of producer ids.
+        random_bytes: source of producer ids.
         hooks: who is told of the end, and of a child that takes part.
 
     """
 
     __slots__ = (
         *("_began_in", "_clock", "_document", "_finished", "_hooks", "_lock", "_member", "_pid", "_producer"),
-        *("_rng", "_settings"),
+        *("_random_bytes", "_settings"),
     )
 
     def __init__(
@@ -76,13 +74,19 @@ class Run(Logger):
         settings: Settings,
         given: Mapping[str, Any],
         clock: Callable[[], int],
-        rng: random.Random,
+        random_bytes: identity.RandomBytes,
         hooks: Hooks,
     ) -> None:
         hot = Hot()
         hot.clock, hot.level = clock, member.level
         super().__init__(hot, {})
-        self._member, self._settings, self._clock, self._rng, self._hooks = member, settings, clock, rng, hooks
+        self._member, self._settings, self._clock, self._random_bytes, self._hooks = (
+            member,
+            settings,
+            clock,
+            random_bytes,
+            hooks,
+        )
         self._finished, self._pid, self._began_in = False, os.getpid(), os.getpid()
         self._lock = threading.RLock()
         self._producer: Producer | None = None
@@ -107,6 +111,8 @@ class Run(Logger):
         producer.shipper.submit(self._describe)
 
     def _describe(self) -> None:
+        from logferry.environment import collect  # noqa: PLC0415 - on the shipper thread, after the start
+
         self._document.add_environment(collect(os.environ, working_directory()))
         if self._document.owner:
             self._document.save()
@@ -180,7 +186,7 @@ class Run(Logger):
     # --- processes ---
 
     def _open_producer(self, *, owner: bool) -> Producer:
-        name = identity.short_id(self._rng)
+        name = identity.short_id(self._random_bytes)
         own_producers.add(name)
         self._producer = producer = Producer(name, self._member, self._settings, self._hot, owner=owner)
         self._pid = os.getpid()
@@ -199,7 +205,7 @@ class Run(Logger):
         """Return this process's producer, opened where a forked child needs its own."""
         with self._lock:
             if self._producer is None and not self._finished:
-                self._rng = random.Random()  # the parent's would give every child the same names
+                self._random_bytes = os.urandom  # a seeded source would give every child the same names
                 self._open_producer(owner=False)
                 self._hooks.joined()
             return None if self._finished else self._producer

@@ -6,9 +6,7 @@ context), the process's newest run is meant.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -135,21 +133,29 @@ def init(
     if run_id is not None:
         safe_component(run_id, "run id")
     settings = load(run_id=run_id, level=None if level is None else level_number(level))
-    return open_run(experiment_id, settings, given, time_ns, random.Random())
+    return open_run(experiment_id, settings, given, time_ns, os.urandom)
 
 
 def open_run(
-    experiment_id: str, settings: Settings, given: Mapping[str, Any], clock: Callable[[], int], rng: random.Random
+    experiment_id: str,
+    settings: Settings,
+    given: Mapping[str, Any],
+    clock: Callable[[], int],
+    random_bytes: identity.RandomBytes,
 ) -> Run:
     """Do what `init` does with settings, clock (nanoseconds since the epoch) and randomness of the caller's."""
     safe_component(experiment_id, "experiment id")
     started_ns = clock()
     opened, _session.opened = _session.opened, _session.opened + 1
-    who = identity.resolve(experiment_id, settings.run_id, os.environ, started_ns, rng, ordinal=opened, pid=os.getpid())
+    who = identity.resolve(
+        experiment_id, settings.run_id, os.environ, started_ns, random_bytes, ordinal=opened, pid=os.getpid()
+    )
     safe_component(who.run_id, "run id")
-    settings = dataclasses.replace(settings, home=_home_in_force(settings))
+    settings = settings._replace(home=_home_in_force(settings))
     member = Membership(experiment_id, who.run_id, host_name(), who.rank, settings.home, settings.level, started_ns)
-    run = Run(member, settings, {**given, "group": given.get("group") or who.group}, clock, rng, _session.hooks)
+    run = Run(
+        member, settings, {**given, "group": given.get("group") or who.group}, clock, random_bytes, _session.hooks
+    )
     _session.began(run)
     return run
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from logferry.events import DEBUG, level_number
 
@@ -22,8 +21,7 @@ class SettingsError(ValueError):
     """A setting is unknown, of a wrong type or out of range; the message names file or variable, and key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What every part of logferry needs to know; see docs/configuration.md."""
 
     node_dir: Path
@@ -92,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error.strerror}; LOGFERRY_CONFIG names the configuration file") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    known = {field.name for field in fields(Settings)} - {"config"} | set(PROGRAMS)
+    known = set(Settings._fields) - {"config"} | set(PROGRAMS)
     for key in table:
         if key not in known:
             raise SettingsError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known))}")

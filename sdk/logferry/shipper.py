@@ -8,7 +8,7 @@ prepares segments ahead of the calls, and sleeps for a second at a time when not
 from __future__ import annotations
 
 import contextlib
-import socket
+import os
 import threading
 import zlib
 from collections import deque
@@ -73,9 +73,10 @@ class Shipper:
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
         self._stopping = False
         self._ended = threading.Event()
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
+        self._ear, bell = os.pipe()
+        os.set_blocking(bell, False)
+        # A file object knows that it is closed; the bare number might belong to somebody else by then.
+        self._bell = open(bell, "wb", buffering=0)  # noqa: SIM115 - open as long as the thread runs
         buffer.wake = self.wake
         self._thread = threading.Thread(target=self._run, name=f"logferry-{producer}", daemon=True)
 
@@ -84,8 +85,8 @@ class Shipper:
 
     def wake(self) -> None:
         """End the thread's sleep. Never waits."""
-        with contextlib.suppress(OSError):
-            self._bell.send(b"!")
+        with contextlib.suppress(OSError, ValueError):  # it is closed: the thread has ended
+            self._bell.write(b"!")
 
     def submit(self, task: Callable[[], None]) -> threading.Event:
         """Run `task` on the thread; the event returned is set when it is done, or never will be."""
@@ -126,7 +127,7 @@ class Shipper:
             for _, done in self._tasks:
                 done.set()
             self._bell.close()
-            self._ear.close()
+            os.close(self._ear)
             self._ended.set()
 
     def _configure(self, dealer: zmq.Socket[bytes]) -> None:
@@ -166,8 +167,8 @@ class Shipper:
         poller.register(self._ear, zmq.POLLIN)
         if for_news:
             poller.register(dealer, zmq.POLLIN if self._greeted else zmq.POLLIN | zmq.POLLOUT)
-        if any(source == self._ear.fileno() for source, _ in poller.poll(ceil(wait_s * 1000))):
-            self._ear.recv(4096)
+        if any(source == self._ear for source, _ in poller.poll(ceil(wait_s * 1000))):
+            os.read(self._ear, 4096)
 
     def _do_tasks(self) -> None:
         while self._tasks:
@@ -292,4 +293,4 @@ _HANDLERS: dict[type[Any], Callable[[Shipper, Any], None]] = {
 def _batch(producer: str, found: Unsent) -> wire.Batch:
     with memoryview(found.segment.view()) as whole:
         payload = bytes(whole[found.start : found.stop])
-    return wire.Batch(producer, found.first, found.count, zlib.crc32(payload), payload)
+    return wire.Batch(producer, found.first, found.events, zlib.crc32(payload), payload)

@@ -28,7 +28,6 @@ import struct
 import sys
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,26 +62,24 @@ class Head(NamedTuple):
     shed: dict[int, int]  # level → events refused because the spool was full
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Whole records `first … first + count - 1`, their checksums verified."""
+class Slice(NamedTuple):
+    """Whole records `first … first + events - 1`, their checksums verified."""
 
     first: int
-    count: int
+    events: int
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """A place where records are not whole.
 
     `reason`: "torn" (the producer died inside of its last call, which never returned: nothing is lost), "checksum"
     (bytes were changed), "missing" (events lie in no segment), "version" (a segment of another version).
-    `count`: how many events are lost, None where that cannot be known. `data`: the bytes, to be kept aside.
+    `events`: how many are lost, None where that cannot be known. `data`: the bytes, to be kept aside.
     """
 
     first: int
-    count: int | None
+    events: int | None
     reason: str
     data: bytes
 
@@ -255,7 +252,7 @@ def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator
             start, begin = position, number
         if not whole:
             hole = _hole(data, position, end if length else 0, number)
-            if hole is None or hole.count is None:
+            if hole is None or hole.events is None:
                 if hole is not None:
                     yield hole
                 return number

@@ -35,5 +35,5 @@ def test_what_is_durable_is_passed_over_and_the_rest_follows_without_a_hole(dire
     expected = after + 1
     for one in found:
         assert one.first == expected
-        expected += one.count or 0
+        expected += one.events or 0
     assert expected == EVENTS + 1

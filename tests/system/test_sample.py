@@ -70,7 +70,7 @@ def test_the_seven_sample_lines_come_out_to_the_letter(node: Node) -> None:
     clock = Clock("13:00:00", "13:00:00", "13:00:05")
     config = {"learning_rate": 0.001, "batch_size": 128, "epochs": 20}
     settings = load(node_dir=str(node.dir), home=str(node.home))
-    with open_run("exp042", settings, {"config": config}, clock, random.Random(1)) as run:
+    with open_run("exp042", settings, {"config": config}, clock, random.Random(1).randbytes) as run:
         clock.set("13:05:11")
         run.info("EpochEnd", epoch=1, train_loss=1.12, train_accuracy="63.0%")
         clock.set("13:10:56")
