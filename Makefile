@@ -3,6 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
+# Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types unit guards bench clean
 
 demo: $(VENV)/.demo  ## 30 small models trained in parallel, through all of logferry
