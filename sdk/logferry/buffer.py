@@ -45,6 +45,8 @@ ASLEEP = FULL = 1 << 30
 _FILL_MARKS = ((0.9, ERROR), (0.8, WARNING), (0.6, INFO))
 # A job's log must not be what fills the disk up.
 _KEEP_FREE = 0.1
+# Beside a full spool there is room for the run's last records: its result, and how it ended.
+_RESERVE_BYTES = 4 << 20
 
 
 class Hot:
@@ -118,7 +120,7 @@ class Buffer:
     def admit(self, level: int) -> bool:
         """Decide about a call at or above the run's level whose level is below `threshold`."""
         if self._closed:
-            complain("finished", "an event was logged after its run was finished; it is not kept")
+            _complain_late()
             return False
         if self.asleep:
             self.asleep = False
@@ -136,29 +138,39 @@ class Buffer:
             if self._rolling:  # from a signal handler or destructor inside of `_roll` below
                 self._late.append((level, record))
                 return
-            while not self._closed:
-                try:
-                    self._hot.write(record)
-                except ValueError:
-                    if not self._roll(len(record)):
-                        self.head.shed(level)
-                        break
-                else:
-                    break
+            if self._closed:
+                _complain_late()
+                return
+            if not self._put(record, level):
+                self.head.shed(level)
             late, self._late = self._late, []
         for late_level, late_record in late:
             self.append(late_level, late_record)
 
-    def _roll(self, need: int) -> bool:
+    def _put(self, record: bytes, level: int) -> bool:
+        while True:
+            try:
+                self._hot.write(record)
+            except ValueError:
+                if not self._roll(len(record), level):
+                    return False
+            else:
+                return True
+
+    def _roll(self, need: int, level: int) -> bool:
         self._rolling = True
         try:
             new, self._spare = self._spare, None
-            if new is None or new.size < need + HEADER.size:
+            if new is not None and new.size < need + HEADER.size:
+                new.close()  # names are in the order of use: one that is passed over must not be used later
+                new = None
+            if new is None:
                 self.head.outrun += 1
-                new = self._allocate(max(self._next_size(), need + HEADER.size)) or new
-            if new is None or new.size < need + HEADER.size:
-                self._spare = new
-                self._mark = FULL
+                new = self._allocate(max(self._next_size(), need + HEADER.size))
+            if new is None and level == SYSTEM:
+                new = self._allocate(max(MIN_SEGMENT_BYTES, need + HEADER.size), reserved=True)
+            if new is None or self._closed:  # closed meanwhile by a signal's handler
+                self._spare, self._mark = new, FULL
                 self._set_threshold()
                 return False
             # First the old one is closed for every thread, then the new one is shown: none can append behind.
@@ -184,13 +196,15 @@ class Buffer:
 
         self._hot.write = write
 
-    def _allocate(self, size: int) -> Segment | None:
+    def _allocate(self, size: int, *, reserved: bool = False) -> Segment | None:
         try:
+            if self._used() + size > self._capacity + (_RESERVE_BYTES if reserved else 0):
+                return None
             if self._directory is None:
-                return MappedSegment(None, size) if self._used() + size <= self._capacity else None
+                return MappedSegment(None, size)
             found = os.statvfs(self._directory)
-            room = found.f_bavail * found.f_frsize - size > _KEEP_FREE * found.f_blocks * found.f_frsize
-            if not room or self._used() + size > self._capacity:
+            keep = 0 if reserved else _KEEP_FREE * found.f_blocks * found.f_frsize
+            if found.f_bavail * found.f_frsize - size < keep:
                 return None
             path = self._directory / f"{next(self._names):08d}.seg"
             return WrittenSegment(path, size) if self._written else MappedSegment(path, size)
@@ -233,17 +247,19 @@ class Buffer:
         if self._mark >= FULL:  # no ack may come that would lead to trying again
             with self._lock:
                 self._relax()
-        spare = self._spare
-        if spare is None and not self._closed and self._mark < FULL:
-            with self._lock:
-                self._spare = spare = self._allocate(self._next_size())
-            self._populated = 0
+        with self._lock:
+            spare = self._spare_segment()
         active = self._segments[-1]
         # Pages that are faulted in get written back: not for a quiet producer.
         if spare is None or self._populated >= spare.size or active.tell() < active.size // 4:
             return False
         self._populated = spare.populate(self._populated)
         return self._populated < spare.size
+
+    def _spare_segment(self) -> Segment | None:
+        if self._spare is None and not self._closed:
+            self._spare, self._populated = self._allocate(self._next_size()), 0
+        return self._spare
 
     def unread(self) -> bool:
         """Say whether there is something that `read` would return."""
@@ -257,36 +273,44 @@ class Buffer:
             stop, count = walk(self._reading.view(), self._offset, self._reading.tell(), limit_bytes)
             if count:
                 found = Unsent(self._reading, self.next_number, count, self._offset, stop)
-                self._offset, self.next_number = stop, self.next_number + count
+                with self._lock:  # `count` may be called from anywhere
+                    self._offset, self.next_number = stop, self.next_number + count
                 self._sent.append(found)
                 return found
             if last:
                 return None
-            self._reading = self._segments[self._segments.index(self._reading) + 1]
-            self._reading.number(self.next_number)
-            self._offset = HEADER.size
+            following = self._segments[self._segments.index(self._reading) + 1]
+            following.number(self.next_number)
+            with self._lock:
+                self._reading, self._offset = following, HEADER.size
 
     def count(self) -> int:
-        """Return the number of the last event that was logged so far."""
-        number, offset, reading = self.next_number, self._offset, self._reading
-        for segment in list(self._segments)[self._segments.index(reading) :]:
-            start = offset if segment is reading else HEADER.size
-            found = 1
-            while found:
-                start, found = walk(segment.view(), start, segment.tell(), 1 << 62)
-                number += found
-        return number - 1
+        """Return the number of the last event that was logged so far. From any thread."""
+        while True:
+            with self._lock:
+                number, start = self.next_number, self._offset
+                segments = list(self._segments)[self._segments.index(self._reading) :]
+            try:
+                for segment in segments:
+                    found = 1
+                    while found:
+                        start, found = walk(segment.view(), start, segment.tell(), 1 << 62)
+                        number += found
+                    start = HEADER.size
+            except (ValueError, OSError):  # the shipper trimmed it meanwhile
+                continue
+            return number - 1
 
     def acked(self, through: int) -> None:
         """Trim what is durable at the agent."""
         if through <= self.head.acked_through or through >= self.next_number:
             return
-        self.head.acked_through = through
-        self.head.save()
         while self._sent and self._sent[0].first + self._sent[0].events - 1 <= through:
             self._sent.popleft()
         keep = self._sent[0].segment if self._sent else self._reading
         with self._lock:
+            self.head.acked_through = through
+            self.head.save()
             while self._segments[0] is not keep:
                 self._segments.popleft().close()
             self._relax()
@@ -294,7 +318,7 @@ class Buffer:
     def _relax(self) -> None:
         """Take levels in again that were shed, the gap record first."""
         mark = self._fill_mark()
-        if mark >= self._mark:
+        if mark >= self._mark or (self._mark >= FULL and not self._spare_segment()):
             return
         if self.report_gap():
             self._mark = mark
@@ -309,13 +333,8 @@ class Buffer:
             if not shed:
                 return True
             packed = pack_event(self._hot.clock(), SYSTEM, GAP, None, {"shed": shed, "cause": "full"})
-            record = frame(packed)
-            try:
-                self._hot.write(record)
-            except ValueError:
-                if not self._roll(len(record)):
-                    return False
-                self._hot.write(record)
+            if not self._put(frame(packed), INFO):
+                return False
             self._reported = counts
             return True
 
@@ -332,8 +351,9 @@ class Buffer:
         while self._sent and self._sent[-1] is not at:
             self._sent.pop()
         self._sent.pop()
-        self._reading, self.next_number = at.segment, expected
-        self._offset = skip(at.segment.view(), at.start, expected - at.first)
+        offset = skip(at.segment.view(), at.start, expected - at.first)
+        with self._lock:
+            self._reading, self.next_number, self._offset = at.segment, expected, offset
         if expected > at.first:
             self._sent.append(Unsent(at.segment, at.first, expected - at.first, at.start, self._offset))
         return True
@@ -345,6 +365,11 @@ class Buffer:
     def close(self) -> None:
         """Take no more events. The files stay: the agent adopts them once the lock is free."""
         with self._lock:
+            if self._rolling:  # from a signal's handler inside of `_roll`: what waits for its end would be lost
+                self._rolling = False
+                late, self._late = self._late, []
+                for level, record in late:
+                    self._put(record, level)
             self._closed = True
             self._set_threshold()
             self._segments[-1].retire()
@@ -359,6 +384,10 @@ class Buffer:
         self._segments.clear()
         self._sent.clear()
         del self._reading
+
+
+def _complain_late() -> None:
+    complain("finished", "an event was logged after its run was finished; it is not kept")
 
 
 def _refuse(_record: bytes) -> None:
