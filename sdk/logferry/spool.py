@@ -73,8 +73,9 @@ class Slice(NamedTuple):
 class Hole(NamedTuple):
     """A place where records are not whole.
 
-    `reason`: "torn" (the producer died inside of its last call, which never returned: nothing is lost), "checksum"
-    (bytes were changed), "missing" (events lie in no segment), "version" (a segment of another version).
+    `reason`: "torn" (the producer died inside of its last call, which never returned: nothing is lost; a byte changed
+    in the very last record looks the same), "checksum" (bytes were changed), "missing" (events lie in no segment),
+    "version" (a segment of another version).
     `events`: how many are lost, None where that cannot be known. `data`: the bytes, to be kept aside.
     """
 
@@ -165,7 +166,10 @@ def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
     packed = data[_HELLO.size :]
     if magic != HELLO_MAGIC or zlib.crc32(packed) != crc32:
         return SpoolDamage("checksum", path, "its checksum does not hold")
-    about = msgpack.unpackb(packed)
+    try:
+        about = msgpack.unpackb(packed)
+    except ValueError as error:  # whoever wrote it computed a checksum of what is no msgpack
+        return SpoolDamage("checksum", path, f"not msgpack: {error}")
     return about if isinstance(about, dict) else SpoolDamage("checksum", path, "it holds no map")
 
 
@@ -270,8 +274,20 @@ def _hole(data: bytes, position: int, end: int, number: int) -> Hole | None:
         return None
     if end and head_at(data, end)[0]:
         return Hole(number, 1, "checksum", data[position:end])
-    rest = data[end or position :] if end else data[position + RECORD_HEAD :]
-    return Hole(number, None, "checksum" if any(rest) else "torn", data[position:].rstrip(b"\0"))
+    torn = not any(data[end or position + RECORD_HEAD :]) and not _whole_record_in(data, position + 1)
+    return Hole(number, None, "torn" if torn else "checksum", data[position:].rstrip(b"\0"))
+
+
+def _whole_record_in(data: bytes, start: int) -> bool:
+    """Say whether a whole record begins anywhere behind `start`: then what is before it was no last call."""
+    position = data.find(b"\xce", start)
+    while position >= 0:
+        length, crc32 = head_at(data, position)
+        begin = position + RECORD_HEAD
+        if length and zlib.crc32(data[begin : begin + length]) == crc32:
+            return True
+        position = data.find(b"\xce", position + 1)
+    return False
 
 
 def remove(directory: Path) -> None:
