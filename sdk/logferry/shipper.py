@@ -67,7 +67,8 @@ class Shipper:
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
-        self._hello_at = self._shipped_at = self._paused_until = 0.0
+        self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
+        self._told = False
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -81,7 +82,12 @@ class Shipper:
         self._thread = threading.Thread(target=self._run, name=f"logferry-{producer}", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Start the thread. Where the system refuses it, the agent adopts what the process leaves behind."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            complain("shipper", f"no thread ({error}): nothing is shipped before this process ends; {self._where}")
+            self._close()
 
     def wake(self) -> None:
         """End the thread's sleep. Never waits."""
@@ -93,6 +99,8 @@ class Shipper:
         done = threading.Event()
         self._tasks.append((task, done))
         self.wake()
+        if self._ended.is_set():
+            done.set()
         return done
 
     def flush(self, written: bool, timeout: float) -> None:
@@ -100,7 +108,8 @@ class Shipper:
         request = Flush(written)
         self._requests.append(request)
         self.wake()
-        request.done.wait(max(0.0, timeout))
+        if not self._ended.is_set():
+            request.done.wait(max(0.0, timeout))
 
     def stop(self, timeout: float) -> bool:
         """Ship what can be shipped now and end the thread; return whether it ended in time."""
@@ -120,15 +129,28 @@ class Shipper:
             finally:
                 context.term()
         except Exception as error:  # the events stay in the spool, where the agent adopts them later
-            complain("shipper", f"shipping stopped ({type(error).__name__}: {error}); {self._where}")
+            complain("shipper", f"shipping to {self._address} stopped ({type(error).__name__}: {error}); {self._where}")
+            self._stay_for_tasks()
         finally:
-            for flush in self._flushes + self._requests:
-                flush.done.set()
-            for _, done in self._tasks:
-                done.set()
-            self._bell.close()
-            os.close(self._ear)
-            self._ended.set()
+            self._close()
+
+    def _stay_for_tasks(self) -> None:
+        """Go on with what needs no agent: the result's file, and segments ahead of the calls."""
+        while not self._stopping:
+            self._do_tasks()
+            if not self._buffer.prepare():
+                self._buffer.sleep()
+                os.read(self._ear, 4096)
+        self._do_tasks()
+
+    def _close(self) -> None:
+        self._ended.set()
+        for flush in self._flushes + self._requests:
+            flush.done.set()
+        for _, done in self._tasks:
+            done.set()
+        self._bell.close()
+        os.close(self._ear)
 
     def _configure(self, dealer: zmq.Socket[bytes]) -> None:
         dealer.linger = 0
@@ -152,9 +174,9 @@ class Shipper:
             self._settle_flushes(dealer)
             self._do_tasks()
             more = self._buffer.prepare()
-            if not self._greeted and now - max(started, heard) > _NO_AGENT_S:
+            if not self._told and not self._greeted and now - max(started, heard) > _NO_AGENT_S:
+                self._told = True
                 complain("no agent", f"no agent for {_NO_AGENT_S:.0f} s; {self._where}")
-                heard = float("inf")
             if not more:
                 self._wait(dealer, now)
         self._do_tasks()
@@ -166,7 +188,9 @@ class Shipper:
         poller = zmq.Poller()
         poller.register(self._ear, zmq.POLLIN)
         if for_news:
-            poller.register(dealer, zmq.POLLIN if self._greeted else zmq.POLLIN | zmq.POLLOUT)
+            # A hello that could not be said waits for a connection; one that was said waits for its answer.
+            unsaid = not self._greeted and now - self._hello_at >= _PATIENCE_S
+            poller.register(dealer, zmq.POLLIN | zmq.POLLOUT if unsaid else zmq.POLLIN)
         if any(source == self._ear for source, _ in poller.poll(ceil(wait_s * 1000))):
             os.read(self._ear, 4096)
 
@@ -197,8 +221,7 @@ class Shipper:
         return (_QUIET_S if self._buffer.sleep() else 0.0), True
 
     def _greet(self, dealer: zmq.Socket[bytes], now: float) -> None:
-        silent = self._buffer.unacked_bytes() and now - max(self._shipped_at, self._hello_at) > _PATIENCE_S
-        if self._greeted and silent:
+        if self._greeted and self._buffer.unacked_bytes() and now - self._waiting_since > _PATIENCE_S:
             self._greeted = False
         if self._greeted or now - self._hello_at < _PATIENCE_S:
             return
@@ -217,6 +240,8 @@ class Shipper:
             if found is None:
                 return
             self._shipped_at = now
+            if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
+                self._waiting_since = now
             if not self._send(dealer, _batch(self._producer, found)):
                 self._buffer.rewind(found.first)
                 return
@@ -242,9 +267,11 @@ class Shipper:
 
     def _on_welcome(self, frame: wire.Welcome) -> None:
         self._greeted, self._window = True, max(frame.window, 1)
-        self._progress(frame.expected - 1, frame.written)
+        self._waiting_since = monotonic()
         self._on_level(frame)
-        if not self._buffer.rewind(frame.expected):
+        found = self._buffer.rewind(frame.expected)
+        self._progress(frame.expected - 1, frame.written)
+        if not found:
             complain("agent", f"the agent expects event {frame.expected}, which is not in the spool; {self._where}")
 
     def _on_ack(self, frame: wire.Ack) -> None:
@@ -265,7 +292,7 @@ class Shipper:
         self.durable, self.written = max(self.durable, durable), max(self.written, written)
         if durable:
             # Anything that is acked shows that the agent is there: wait for the rest anew.
-            self._hello_at = monotonic()
+            self._waiting_since = monotonic()
             self._buffer.acked(durable)
 
     def _settle_flushes(self, dealer: zmq.Socket[bytes]) -> None:
