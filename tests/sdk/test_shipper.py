@@ -1,0 +1,166 @@
+"""The shipper thread: at once after a pause, back to where the agent says, and never more than the window."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import logferry
+from logferry import diagnostics, shipper, wire
+from logferry.run import Run
+from support.fakeagent import FakeAgent
+
+
+@pytest.fixture
+def agent(node_dir: Path) -> Iterator[FakeAgent]:
+    node_dir.mkdir(mode=0o700)
+    found = FakeAgent(node_dir / "agent.sock")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def run(agent: FakeAgent, home: Path) -> Iterator[Run]:
+    with logferry.init("exp", run_id="r") as found:
+        agent.until(lambda: "ExperimentStarted" in agent.names)
+        yield found
+
+
+def test_a_run_says_hello_with_what_is_constant_for_it(run: Run, agent: FakeAgent) -> None:
+    (hello, *_) = [frame for frame in agent.frames if isinstance(frame, wire.Hello)]
+    assert (hello.about["experiment_id"], hello.about["run_id"], hello.acked_through) == ("exp", "r", 0)
+    assert isinstance(agent.frames[0], wire.Hello)
+
+
+def test_the_first_event_after_a_pause_ships_at_once(run: Run, agent: FakeAgent) -> None:
+    agent.listen(0.1)
+    waits = []
+    for number in range(5):
+        agent.listen(0.05)
+        began = time.monotonic()
+        run.info(f"Tick{number}")
+        agent.until(lambda number=number: f"Tick{number}" in agent.names)
+        waits.append(agent.times[-1] - began)
+    assert min(waits) < 0.05
+
+
+def test_a_quiet_producer_sends_nothing(run: Run, agent: FakeAgent) -> None:
+    agent.listen(0.3)
+    before = len(agent.frames)
+    agent.listen(1.5)
+    assert len(agent.frames) == before
+
+
+def test_it_goes_back_to_the_number_that_the_agent_expects(run: Run, agent: FakeAgent) -> None:
+    for number in range(100):
+        run.info(f"Tick{number}")
+    agent.until(lambda: "Tick99" in agent.names)
+    first = next(batch.first for batch in agent.batches if batch.first > 1)
+    agent.acks = False
+    run.info("Lost")
+    agent.until(lambda: "Lost" in agent.names)
+    agent.acks = True
+    agent.send(wire.Nack(agent.batches[-1].producer, agent.durable + 1, "expected"))
+    agent.until(lambda: agent.names.count("Lost") == 2)
+    assert agent.batches[-1].first == agent.durable - agent.batches[-1].events + 1 > first
+
+
+def test_without_an_ack_it_says_hello_again_and_sends_again(run: Run, agent: FakeAgent) -> None:
+    agent.acks = False
+    run.info("Tick")
+    agent.until(lambda: "Tick" in agent.names)
+    hellos = sum(isinstance(frame, wire.Hello) for frame in agent.frames)
+    agent.until(lambda: sum(isinstance(frame, wire.Hello) for frame in agent.frames) > hellos)
+    agent.until(lambda: agent.names.count("Tick") == 2)
+
+
+def test_who_are_you_is_answered_by_hello(run: Run, agent: FakeAgent) -> None:
+    hellos = sum(isinstance(frame, wire.Hello) for frame in agent.frames)
+    agent.send(wire.Who(""))
+    agent.until(lambda: sum(isinstance(frame, wire.Hello) for frame in agent.frames) > hellos, timeout_s=0.9)
+
+
+def test_no_more_than_the_window_is_on_its_way(agent: FakeAgent, home: Path) -> None:
+    agent.window = 4000
+    with logferry.init("exp", run_id="r") as run:
+        agent.until(lambda: "ExperimentStarted" in agent.names)
+        agent.listen(0.1)
+        agent.acks = False
+        before = len(agent.batches)
+        for _ in range(200):
+            run.info("Tick", ballast="x" * 100)
+        agent.listen(0.5)
+        sent = sum(len(batch.payload) for batch in agent.batches[before:])
+        assert 0 < sent < 4000 + 200  # the last event that begins inside is whole
+        agent.acks = True
+
+
+def test_a_level_from_the_agent_is_in_force_at_once_and_nil_gives_the_runs_own_back(run: Run, agent: FakeAgent) -> None:
+    producer = agent.batches[0].producer
+    agent.send(wire.Level(producer, 40))
+    agent.until(lambda: run._hot.level == 40)
+    run.info("Not wanted")
+    run.error("Wanted")
+    agent.send(wire.Level(producer, None))
+    agent.until(lambda: run._hot.level == 10)
+    run.debug("Wanted again")
+    agent.until(lambda: "Wanted again" in agent.names)
+    assert "Not wanted" not in agent.names
+    assert "Wanted" in agent.names
+
+
+def test_what_is_acked_is_trimmed_from_the_disk(run: Run, agent: FakeAgent, node_dir: Path) -> None:
+    for number in range(3000):
+        run.info("Tick", number=number, ballast="x" * 100)
+    run.info("Last")
+    agent.until(lambda: "Last" in agent.names and agent.durable >= agent.batches[-1].first)
+    (spool,) = (node_dir / "spool").iterdir()
+    agent.until(lambda: "00000001.seg" not in {path.name for path in spool.iterdir()})
+
+
+def test_an_agent_that_comes_back_elsewhere_gets_everything_it_lacks(
+    node_dir: Path, home: Path, agent: FakeAgent
+) -> None:
+    with logferry.init("exp", run_id="r") as run:
+        agent.until(lambda: "ExperimentStarted" in agent.names)
+        durable = agent.durable
+        agent.close()
+        for number in range(50):
+            run.info(f"Tick{number}")
+        (node_dir / "agent.sock").unlink(missing_ok=True)
+        agent.__init__(node_dir / "agent.sock")  # type: ignore[misc]
+        agent.durable = durable
+        agent.until(lambda: "Tick49" in agent.names)
+    assert [name for name in agent.names if name.startswith("Tick")][:50] == [f"Tick{number}" for number in range(50)]
+
+
+def test_without_an_agent_one_line_says_where_the_events_are(
+    node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shipper, "_NO_AGENT_S", 0.05)
+    monkeypatch.setattr(diagnostics, "_said", {})
+    said = ""
+    with logferry.init("exp") as run:
+        deadline = time.monotonic() + 5
+        while "no agent" not in said and time.monotonic() < deadline:
+            run.info("Tick")
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+    said += capsys.readouterr().err
+    (line,) = said.splitlines()
+    assert str(node_dir / "spool") in line
+    assert "logferry agent" in line
+
+
+def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, agent: FakeAgent) -> None:
+    ship = run._producer.shipper
+    assert ship.submit(lambda: 1 / 0).wait(5)
+    done: list[str] = []
+    assert ship.submit(lambda: done.append(threading.current_thread().name)).wait(5)
+    assert done[0].startswith("logferry-")
+    run.info("Still shipping")
+    agent.until(lambda: "Still shipping" in agent.names)
