@@ -67,25 +67,30 @@ class Ending:
 
     def watch_child(self) -> None:
         """Finish at the end of a `multiprocessing` child too, which runs no `atexit`."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None and self._child_of_multiprocessing != os.getpid():
-            self._child_of_multiprocessing = os.getpid()
-            util.Finalize(None, self._at_exit, exitpriority=-100)
+        process = sys.modules.get("multiprocessing.process")
+        if process is None or process.parent_process() is None or self._child_of_multiprocessing == os.getpid():
+            return
+        self._child_of_multiprocessing = os.getpid()
+        sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=-100)
 
     def _on_exception(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         self._error = error
         self._old_hook(kind, error, traceback)
 
     def _on_exit(self, status: Any = None, /) -> NoReturn:
-        error = SystemExit(status)
-        if threading.current_thread() is threading.main_thread():
-            self._exit = error
-        raise error
+        if threading.current_thread() is not threading.main_thread():
+            raise SystemExit(status)
+        raise _with_passenger(SystemExit(status), _Passenger(status, self._on_uncaught_exit))
+
+    def _on_uncaught_exit(self, status: Any) -> None:
+        self._exit = SystemExit(status)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._finish_all(KILLED, {"signal": signal.Signals(number).name})
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        try:
+            self._finish_all(KILLED, {"signal": signal.Signals(number).name})
+        finally:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def _at_exit(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
@@ -94,11 +99,45 @@ class Ending:
     def _verdict(self) -> tuple[str, dict[str, Any] | None]:
         if self._error is not None:
             return verdict(self._error)
-        # An exit that somebody caught did not end the process: its traceback stops where it was caught.
-        trace = self._exit.__traceback__ if self._exit is not None else None
-        if self._exit is not None and trace is not None and trace.tb_frame.f_back is None:
-            return verdict(self._exit)
-        return COMPLETED, None
+        # A child of multiprocessing ends while its exception is still on its way.
+        return verdict(sys.exc_info()[1] or self._exit)
+
+
+class _Passenger:
+    """Rides on a `SystemExit` and goes with it: below no Python frame any more only if nobody caught it."""
+
+    def __init__(self, status: Any, uncaught: Callable[[Any], None]) -> None:
+        self._status, self._uncaught = status, uncaught
+
+    def __del__(self) -> None:
+        try:
+            sys._getframe(1)  # noqa: SLF001 - the interpreter's own name for it
+        except ValueError:
+            self._uncaught(self._status)
+
+
+def _with_passenger(error: SystemExit, passenger: _Passenger) -> SystemExit:
+    # No local name may keep the exception: its traceback would keep the frame, and so on round.
+    error.__dict__["_logferry"] = passenger
+    return error
+
+
+def _caught(error: BaseException) -> bool:
+    """Say whether somebody caught `error` for good, once the process is at its end.
+
+    Then one of the frames between where it was last looked at and the program's outermost one went on and returned;
+    an exception that ended the process left all of them. (Before Python 3.12 an exception that nobody looked at has no
+    traceback at all.)
+    """
+    from opcode import opmap  # noqa: PLC0415 - only where `sys.exit` was called
+
+    returns = {opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opmap}
+    frame = error.__traceback__.tb_frame if error.__traceback__ is not None else None
+    while frame is not None:
+        if frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] in returns:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def verdict(error: BaseException | None) -> tuple[str, dict[str, Any] | None]:

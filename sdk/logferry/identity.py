@@ -26,11 +26,15 @@ RandomBytes: TypeAlias = Callable[[int], bytes]
 
 
 class Identity(NamedTuple):
-    """Who a process is: its run, its rank where ranks are known, and the group of its run."""
+    """Who a process is: its run, its rank where ranks are known, and the group of its run.
+
+    `derived`: nobody named the run; it counts for the ordinal of the next one.
+    """
 
     run_id: str
     rank: int | None
     group: str | None
+    derived: bool
 
 
 def short_id(random_bytes: RandomBytes, length: int = 10) -> str:
@@ -71,15 +75,15 @@ def resolve(
     rank, group = _rank(env), _group(env)
     known = run_id or env.get("LOGFERRY_RUN_ID") or _parents_run(experiment_id, env, pid)
     if known:
-        return Identity(known, rank, group)
+        return Identity(known, rank, group, derived=False)
     program = _program(env)
     if program is None:
-        return Identity(new_run_id(now_ns, random_bytes), None, group)
+        return Identity(new_run_id(now_ns, random_bytes), None, group, derived=True)
     import hashlib  # noqa: PLC0415 - most runs have no ranks
 
     digest = hashlib.sha256("\0".join([experiment_id, *program, str(ordinal)]).encode()).digest()
     mark = "".join(_ALPHABET[byte % 32] for byte in digest[:10])
-    return Identity(f"{_job_stamp(env)}-{mark}", rank, group)
+    return Identity(f"{_job_stamp(env)}-{mark}", rank, group, derived=True)
 
 
 def parent_note(experiment_id: str, run_id: str, env: Mapping[str, str], pid: int) -> str:
@@ -133,7 +137,8 @@ def _program(env: Mapping[str, str]) -> list[str] | None:
     restart = [env.get(name, "") for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")]
     if _size(env, "WORLD_SIZE") > 1 and env.get("MASTER_ADDR"):
         launch = env.get("TORCHELASTIC_RUN_ID", "")
-        if launch == "none":  # torchrun without --rdzv-id: every launch has this one
+        # torchrun without --rdzv-id calls every launch "none"; a launch by hand has no name either, nor a job.
+        if launch == "none" or not (launch or scheduler_job(env)):
             launch = process_mark(os.getppid())
         address = [env["MASTER_ADDR"], env.get("MASTER_PORT", "")]
         return ["torch", launch, *step, scheduler_job(env), *restart, *address]

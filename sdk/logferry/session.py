@@ -65,17 +65,26 @@ class _Session:
         self.runs.append(run)
         self.variable.set(run)
         self.ending.watch()
-        note = identity.parent_note(run.experiment_id, run.run_id, os.environ, os.getpid())
-        os.environ[identity.PARENT] = note
+        self.ending.watch_child()
+        self.tell_children()
 
     def ended(self, run: Run) -> None:
         if run in self.runs:
             self.runs.remove(run)
         if self.variable.get() is run:
             self.variable.set(self.runs[-1] if self.runs else None)
+        self.tell_children()
         if not self.runs:
-            os.environ.pop(identity.PARENT, None)
             self.ending.rest()
+
+    def tell_children(self) -> None:
+        """Export the newest run to the processes that this one starts."""
+        if self.runs:
+            newest = self.runs[-1]
+            note = identity.parent_note(newest.experiment_id, newest.run_id, os.environ, os.getpid())
+            os.environ[identity.PARENT] = note
+        else:
+            os.environ.pop(identity.PARENT, None)
 
     def end_all(self, status: str, how: dict[str, Any] | None) -> None:
         for run in reversed(self.runs.copy()):
@@ -146,10 +155,10 @@ def open_run(
     """Do what `init` does with settings, clock (nanoseconds since the epoch) and randomness of the caller's."""
     safe_component(experiment_id, "experiment id")
     started_ns = clock()
-    opened, _session.opened = _session.opened, _session.opened + 1
     who = identity.resolve(
-        experiment_id, settings.run_id, os.environ, started_ns, random_bytes, ordinal=opened, pid=os.getpid()
+        experiment_id, settings.run_id, os.environ, started_ns, random_bytes, ordinal=_session.opened, pid=os.getpid()
     )
+    _session.opened += who.derived
     safe_component(who.run_id, "run id")
     settings = settings._replace(home=_home_in_force(settings))
     member = Membership(experiment_id, who.run_id, host_name(), who.rank, settings.home, settings.level, started_ns)
