@@ -102,7 +102,7 @@ def scheduler_job(env: Mapping[str, str]) -> str:
 def _parents_run(experiment_id: str, env: Mapping[str, str], pid: int) -> str | None:
     try:
         experiment, run_id, job, parent = json.loads(env.get(PARENT, ""))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     same = experiment == experiment_id and job == scheduler_job(env) and parent != pid
     return run_id if same and isinstance(run_id, str) else None
