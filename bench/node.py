@@ -51,6 +51,8 @@ class BenchNode:
         self.agent = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
         log.close()
         while self.status() is None:
+            if self.agent.poll() is not None:
+                raise SystemExit(f"the agent did not start: {(self.root / 'agent.log').read_text()}")
             time.sleep(0.005)
         return time.perf_counter() - began
 
