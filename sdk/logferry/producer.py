@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import msgpack
@@ -19,6 +20,8 @@ from logferry.layout import LayoutError, NodeDir, prepare_node_dir
 from logferry.settings import Settings
 from logferry.shipper import Shipper
 
+# The thread ends within a moment, unless a file system hangs.
+_STOP_S = 0.1
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -87,22 +90,21 @@ class Producer:
             "shed": sum(self._buffer.head.shed_counts().values()),
         }
 
-    def close(self, time_ns: int, end: dict[str, Any], timeout: float) -> None:
+    def close(self, time_ns: int, end: dict[str, Any], deadline: float) -> None:
         """Write the last record and let go of everything but the files, which the agent adopts.
 
         Args:
             time_ns: time of the last record.
             end: how the process ended.
-            timeout: seconds that the thread may take to ship; events in memory use them, a spool needs none.
+            deadline: until when (monotonic) the thread may ship; events in memory use it, a spool needs none.
 
         """
         self._buffer.report_gap()
         self.put(END, time_ns, end)
         self._buffer.close()
         if self.in_memory:
-            self.shipper.flush(written=False, timeout=timeout)
-        ended = self.shipper.stop(timeout)
-        if ended:
+            self.shipper.flush(written=False, timeout=deadline - monotonic() - _STOP_S)
+        if self.shipper.stop(max(_STOP_S, deadline - monotonic())):
             self._buffer.release()
         self._drop_lock()
 

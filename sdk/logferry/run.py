@@ -90,10 +90,10 @@ class Run(Logger):
         self._finished, self._pid, self._began_in = False, os.getpid(), os.getpid()
         self._lock = threading.RLock()
         self._producer: Producer | None = None
-        producer = self._open_producer(owner=member.rank in {None, 0})
         first = first_document(
             member.experiment_id, member.run_id, host=member.host, started_ns=member.started_ns, given=given
         )
+        producer = self._open_producer(owner=member.rank in {None, 0})
         node = NodeDir(settings.node_dir)
         self._document = Document(Home(settings.home), node, producer.name, member.rank, first)
         self._begin(producer)
@@ -146,11 +146,15 @@ class Run(Logger):
         producer = self._producer
         if producer is None or self._finished or self._pid != os.getpid():
             return Delivery()
-        if until not in {"spooled", "durable", "written"}:
-            complain("flush", f"flush(until={until!r}): expected 'spooled', 'durable' or 'written'")
-        elif until != "spooled":
-            producer.shipper.flush(until == "written", timeout)
-        return Delivery(**producer.counts())
+        try:
+            if until not in {"spooled", "durable", "written"}:
+                complain("flush", f"flush(until={until!r}): expected 'spooled', 'durable' or 'written'")
+            elif until != "spooled":
+                producer.shipper.flush(until == "written", timeout)
+            return Delivery(**producer.counts())
+        except Exception as error:  # no number of seconds, or the run is finished by another thread meanwhile
+            complain("flush", f"flush({until!r}, {timeout!r}): {type(error).__name__}: {error}")
+            return Delivery()
 
     def finish(self, status: str | None = None) -> None:
         """End the run: `"COMPLETED"` unless another status is given. Within 2 s; the agent does what is left."""
@@ -164,15 +168,19 @@ class Run(Logger):
         with self._lock:
             if self._finished:
                 return
-            deadline = monotonic() + FINISH_S
-            if self._pid == os.getpid() and self._producer is not None:
-                if self._began_in == self._pid:  # a forked child only has a part in its parent's run
-                    self._complete(self._producer, status, how, deadline)
-                rest = max(0.1, deadline - monotonic())
-                self._producer.close(self._clock(), {"status": status, "exit": how}, rest)
-                own_producers.discard(self._producer.name)
-            self._finished = True
-        self._hooks.ended(self)
+            self._finished = True  # a signal that ends the process now must not finish the run once more
+            try:
+                if self._pid == os.getpid() and self._producer is not None:
+                    self._end_producer(self._producer, status, how)
+            finally:
+                self._hooks.ended(self)
+
+    def _end_producer(self, producer: Producer, status: str, how: dict[str, Any] | None) -> None:
+        deadline = monotonic() + FINISH_S
+        if self._began_in == self._pid:  # a forked child only has a part in its parent's run
+            self._complete(producer, status, how, deadline)
+        producer.close(self._clock(), {"status": status, "exit": how}, deadline)
+        own_producers.discard(producer.name)
 
     def _complete(self, producer: Producer, status: str, how: dict[str, Any] | None, deadline: float) -> None:
         if how and "traceback" in how:
@@ -211,7 +219,11 @@ class Run(Logger):
             return None if self._finished else self._producer
 
     def _admit_in_child(self, level: int) -> bool:
-        if self._joined() is None:
+        try:
+            if self._joined() is None:
+                return False
+        except Exception as error:  # no descriptors left, say; a log call never raises into the job
+            complain("child", f"a child process cannot log ({type(error).__name__}: {error})")
             return False
         return level >= self._hot.threshold or self._hot.admit(level)
 
