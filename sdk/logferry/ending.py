@@ -21,7 +21,8 @@ from logferry.logger import exception_fields
 from logferry.results import COMPLETED, FAILED, KILLED
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-Finish = Callable[[str, dict[str, Any] | None], None]
+# Ends all runs; returns False while one is being ended by the code that a signal interrupted.
+Finish = Callable[[str, dict[str, Any] | None], bool]
 
 
 class Ending:
@@ -30,6 +31,7 @@ class Ending:
     def __init__(self, finish_all: Finish) -> None:
         self._finish_all = finish_all
         self._watching = False
+        self._signal = 0  # waits for the end that it interrupted
         self._error: BaseException | None = None
         self._exit: SystemExit | None = None
         self._child_of_multiprocessing = 0
@@ -64,6 +66,8 @@ class Ending:
             for number in self._caught:
                 if signal.getsignal(number) == self._on_signal:
                     signal.signal(number, signal.SIG_DFL)
+        if self._signal:
+            _die(self._signal)
 
     def watch_child(self) -> None:
         """Finish at the end of a `multiprocessing` child too, which runs no `atexit`."""
@@ -86,11 +90,13 @@ class Ending:
         self._exit = SystemExit(status)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
+        over = True
         try:
-            self._finish_all(KILLED, {"signal": signal.Signals(number).name})
+            over = self._finish_all(KILLED, {"signal": signal.Signals(number).name}) or self._signal != 0
         finally:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            self._signal = number
+            if over:
+                _die(number)
 
     def _at_exit(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
@@ -101,6 +107,11 @@ class Ending:
             return verdict(self._error)
         # A child of multiprocessing ends while its exception is still on its way.
         return verdict(sys.exc_info()[1] or self._exit)
+
+
+def _die(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 class _Passenger:
@@ -120,24 +131,6 @@ def _with_passenger(error: SystemExit, passenger: _Passenger) -> SystemExit:
     # No local name may keep the exception: its traceback would keep the frame, and so on round.
     error.__dict__["_logferry"] = passenger
     return error
-
-
-def _caught(error: BaseException) -> bool:
-    """Say whether somebody caught `error` for good, once the process is at its end.
-
-    Then one of the frames between where it was last looked at and the program's outermost one went on and returned;
-    an exception that ended the process left all of them. (Before Python 3.12 an exception that nobody looked at has no
-    traceback at all.)
-    """
-    from opcode import opmap  # noqa: PLC0415 - only where `sys.exit` was called
-
-    returns = {opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opmap}
-    frame = error.__traceback__.tb_frame if error.__traceback__ is not None else None
-    while frame is not None:
-        if frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] in returns:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def verdict(error: BaseException | None) -> tuple[str, dict[str, Any] | None]:

@@ -86,9 +86,10 @@ class _Session:
         else:
             os.environ.pop(identity.PARENT, None)
 
-    def end_all(self, status: str, how: dict[str, Any] | None) -> None:
+    def end_all(self, status: str, how: dict[str, Any] | None) -> bool:
         for run in reversed(self.runs.copy()):
             run.end(status, how)
+        return not self.runs
 
     def forked(self) -> None:
         for run in self.runs:
