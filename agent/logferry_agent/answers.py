@@ -1,4 +1,4 @@
-"""What the agent answers on its socket: `status` and `level`."""
+"""What the agent answers on its socket: `status`, `level` and `prune`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from logferry.events import level_number
-from logferry.layout import MEMORY_FILESYSTEMS, NodeDir, filesystem_type
+from logferry.layout import MEMORY_FILESYSTEMS, NodeDir, filesystem_type, safe_component
 from logferry_agent.filters import Filters
 from logferry_agent.fs import Problem
 from logferry_agent.journal import Journal
 from logferry_agent.producers import Producer, Producers
 from logferry_agent.receiver import Receiver
 from logferry_agent.state import State
+from logferry_agent.writer import Writer
 
 # A list of a hundred thousand ended producers would be no status.
 _MAX_LISTED = 2000
@@ -30,13 +31,14 @@ class Answers:
         journal: Journal,
         producers: Producers,
         state: State,
+        writer: Writer,
         filters: Callable[[], Filters],
         held: Callable[[], list[Problem]],
         started_ns: int,
         clock_ns: Callable[[], int],
     ) -> None:
         self._node, self._home, self._journal, self._producers = node, home, journal, producers
-        self._state, self._filters, self._held = state, filters, held
+        self._state, self._writer, self._filters, self._held = state, writer, filters, held
         self._started_ns, self._clock_ns = started_ns, clock_ns
         self.receiver: Receiver | None = None
 
@@ -45,7 +47,9 @@ class Answers:
             return self.status()
         if verb == "level":
             return await self._level(arguments)
-        return {"error": f"unknown question {verb!a}; known are status, level"}
+        if verb == "prune":
+            return await self._prune()
+        return {"error": f"unknown question {verb!a}; known are status, level, prune"}
 
     def status(self) -> dict[str, Any]:
         listed = [one for one in self._producers if not one.sealed or not one.settled][:_MAX_LISTED]
@@ -67,15 +71,24 @@ class Answers:
             "journal_damage": self._journal.quarantine.kept,
             "frames": self.receiver.frames if self.receiver else 0,
             "refused": dict(self.receiver.refused) if self.receiver else {},
+            "writer": {"unknown_events": self._writer.unknown_events, "open_files": self._writer.open_files.count},
             "held": [problem._asdict() for problem in self._held()],
             "memory_bytes": resident_bytes(),
         }
+
+    async def _prune(self) -> dict[str, Any]:
+        removed = await self._writer.prune()
+        failed = {problem.path: problem.error for problem in self._writer.held() if problem.what == "retention"}
+        return {"removed": [str(path) for path in removed], "failed": failed}
 
     async def _level(self, arguments: dict[str, Any]) -> dict[str, Any]:
         experiment, run, level = (arguments.get(key) for key in ("experiment", "run", "level"))
         if not isinstance(experiment, str) or not isinstance(run, str):
             return {"error": "experiment and run must be strings"}
         try:
+            safe_component(experiment, "experiment id")
+            if run:
+                safe_component(run, "run id")
             number = None if level is None else level_number(level)
         except ValueError as error:
             return {"error": str(error)}

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import zstandard
 
-from logferry_agent.fs import FileSystem
+from logferry_agent.fs import FileSystem, write_all
 from logferry_agent.rotation import COMPRESSED
 
 _STEP = 1 << 20
@@ -37,7 +37,7 @@ def compress(fs: FileSystem, path: Path, kind: str) -> Path:
     """
     target = path.with_name(path.name + COMPRESSED[kind])
     temporary = path.with_name(f".{path.name.replace('.jsonl', '')}.{os.getpid()}.tmp")
-    source = fs.open(path, os.O_RDONLY)
+    source = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         found = fs.fstat(source)
         _write(fs, temporary, _compressed(fs, source, kind))
@@ -66,10 +66,7 @@ def _write(fs: FileSystem, path: Path, parts: Iterator[bytes]) -> None:
     try:
         offset = 0
         for part in parts:
-            left = memoryview(part)
-            while left:
-                done = fs.pwrite(fd, left, offset)
-                left, offset = left[done:], offset + done
+            offset += write_all(fs, fd, [part], offset)
         fs.fsync(fd)
     finally:
         fs.close(fd)

@@ -78,8 +78,8 @@ class Agent:
             keep_bad=self._journal.quarantine.keep,
         )
         self._answers = Answers(
-            node, settings.home, self._journal, self._producers, self._state, lambda: self._filters, self._held,
-            clock_ns(), clock_ns,
+            node, settings.home, self._journal, self._producers, self._state, self._writer, lambda: self._filters,
+            self._held, clock_ns(), clock_ns,
         )  # fmt: skip
         hooks = Hooks(self._budget.full, self._level_for, self._writer.checkpoint, self._answers.answer)
         self._receiver = Receiver(_address(settings, node), self._producers, self._journal, hooks)

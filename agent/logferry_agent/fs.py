@@ -28,6 +28,11 @@ class Problem(NamedTuple):
     since_ns: int
 
 
+def said(error: Exception) -> str:
+    """Return what an error says, in the words that people know."""
+    return (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+
+
 class FileSystem:
     """The real file system; tests subclass it."""
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from logferry_agent.fs import FileSystem
+from logferry_agent.fs import FileSystem, write_all
 
 TAIL_BYTES = 64
 
@@ -36,17 +36,14 @@ class LogFile:
         """Write all of `data`, short writes completed; return how many bytes that is.
 
         Raises:
-            Lost: somebody cut the file; writing on would leave a hole in it.
+            Lost: somebody removed the file, or cut it: writing on would leave a hole in it.
             OSError: some or none of it was written, and `offset` is where it was.
 
         """
-        if self._fs.fstat(self._fd).st_size < self.offset:
+        found = self._fs.fstat(self._fd)
+        if not found.st_nlink or found.st_size < self.offset:
             raise Lost
-        left, offset = memoryview(data), self.offset
-        while left:
-            done = self._fs.pwrite(self._fd, left, offset)
-            left, offset = left[done:], offset + done
-        self.offset = offset
+        self.offset += write_all(self._fs, self._fd, [data], self.offset)
         return len(data)
 
     def flush(self) -> None:
@@ -56,8 +53,8 @@ class LogFile:
             self._fs.sync_directory(directory)
         self._unsynced = ()
 
-    def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> int:
-        """Return the file's size if it is still ours.
+    def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> None:
+        """Look whether the file is still ours.
 
         Raises:
             Lost: it is not.
@@ -73,10 +70,11 @@ class LogFile:
             raise Lost
         if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:
             raise Lost
-        return found.st_size
 
-    def truncate(self, size: int) -> None:
-        self._fs.truncate(self._fd, size)
+    def cut(self, size: int) -> None:
+        """Cut off what lies beyond `size`, if anything does."""
+        if self._fs.fstat(self._fd).st_size > size:
+            self._fs.truncate(self._fd, size)
 
     def close(self) -> None:
         self._fs.close(self._fd)

@@ -10,69 +10,77 @@ what was there, and counts it as `pruned`. A file that lines may still be writte
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
+import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from logferry.cli import FINE, NO, Parser, printable, settings_of
 from logferry.events import SYSTEM_PREFIX
-from logferry.layout import Home, NodeDir, host_name
+from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
+from logferry.settings import Settings
 from logferry_agent import config as configuration
+from logferry_agent import node_lock
+from logferry_agent.asking import ask
 from logferry_agent.config import AgentConfig
-from logferry_agent.fs import FileSystem
+from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
 from logferry_agent.logset import RunLogs, blocks, runs
-from logferry_agent.rotation import LogFile, expired, in_order, parse_name
+from logferry_agent.rotation import LogFile, expired, in_order
 from logferry_agent.scan import AGENT_NAME, Scan
+from logferry_agent.state import Key, State, without_file
 
 _SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
-IsCurrent = Callable[[str, str, str], bool]
+# An agent answers when it is through with all files.
+_PATIENCE_S = 600.0
+# (experiment, run, name) of each file that lines may still be written to
+InUse = AbstractSet[tuple[str, str, str]]
 
 
-def files_of(home: Home, host: str, is_current: IsCurrent) -> list[LogFile]:
-    """Return this host's running logs, of all runs."""
-    found = []
-    for run in runs(home):
-        names = os.listdir(run.path)
-        for log in [*in_order(names), *in_order(names, "text")]:
-            path = run.path / log.name
-            try:
-                status = path.lstat()
-            except FileNotFoundError:  # rotated or compressed meanwhile
-                continue
-            if log.host == host:
-                active = is_current(run.experiment, run.run, log.name)
-                found.append(LogFile(path, status.st_size, status.st_mtime_ns, active, log))
-    return found
-
-
-def prune_home(
-    fs: FileSystem, home: Home, host: str, config: AgentConfig, now_ns: int, is_current: IsCurrent
-) -> list[Path]:
-    """Apply the retention; return what was removed.
-
-    Raises:
-        OSError: something could not be removed; what was removed before is written down.
-
-    """
+def condemned(home: Home, host: str, config: AgentConfig, now_ns: int, in_use: InUse | None) -> list[LogFile]:
+    """Return which of this host's running logs the retention removes; without `in_use` no unrotated one."""
     if config.keep_files is None and config.keep_age_s is None and config.keep_bytes is None:
         return []
-    files = files_of(home, host, is_current)
-    gone = []
-    for file in expired(files, now_ns, config.keep_files, config.keep_age_s, config.keep_bytes):
-        # compressed meanwhile: it goes next time, by its new name
-        with contextlib.suppress(FileNotFoundError):
-            if file.name.kind == "jsonl":
-                _write_down(fs, file.path.parent / f"{host}.pruned", summary(file.path, now_ns))
-            fs.unlink(file.path)
-            gone.append(file.path)
-    return gone
+    files = [file for run in runs(home) for file in _files_of(run, host, in_use)]
+    return expired(files, now_ns, config.keep_files, config.keep_age_s, config.keep_bytes)
+
+
+def _files_of(run: RunLogs, host: str, in_use: InUse | None) -> Iterator[LogFile]:
+    names = os.listdir(run.path)
+    for log in [*in_order(names), *in_order(names, "text")]:
+        path = run.path / log.name
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # rotated or compressed meanwhile
+            continue
+        if log.host == host and stat.S_ISREG(status.st_mode):
+            active = log.current if in_use is None else (run.experiment, run.run, log.name) in in_use
+            yield LogFile(path, status.st_size, status.st_mtime_ns, active, log)
+
+
+def key_of(file: LogFile) -> Key:
+    return Key(file.path.parent.parent.name, file.path.parent.name, file.name.kind)
+
+
+def remove(fs: FileSystem, file: LogFile, now_ns: int) -> None:
+    """Write down what a file held, and unlink it.
+
+    Raises:
+        FileNotFoundError: it was compressed meanwhile, and goes next time by its new name.
+        OSError, zstandard.ZstdError, EOFError: it cannot be read or removed.
+
+    """
+    if file.name.kind == "jsonl":
+        _write_down(fs, file.path.parent / f"{file.name.host}.pruned", summary(file.path, now_ns))
+    fs.unlink(file.path)
 
 
 def summary(path: Path, now_ns: int) -> dict[str, Any]:
@@ -89,14 +97,16 @@ def summary(path: Path, now_ns: int) -> dict[str, Any]:
 
 def pruned(run: RunLogs) -> list[dict[str, Any]]:
     """Return what was written down of a run's removed files, in the order in which they went."""
-    found = []
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted(run.path.glob("*.pruned")):
         for line in path.read_bytes().splitlines():
             try:
-                found.append(json.loads(line))
+                known = json.loads(line)
             except ValueError:  # a line that a crash cut short: its file is still there
                 continue
-    return found
+            # a crash after the line was written has it written again
+            found[json.dumps([path.name, known.get("file"), known.get("producers")])] = known
+    return list(found.values())
 
 
 def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
@@ -105,10 +115,7 @@ def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
     try:
         size = fs.fstat(fd).st_size
         broken = size and fs.pread(fd, 1, size - 1) != b"\n"
-        data = (b"\n" if broken else b"") + json.dumps(what).encode() + b"\n"
-        while data:
-            done = fs.pwrite(fd, data, size)
-            data, size = data[done:], size + done
+        write_all(fs, fd, [b"\n" if broken else b"", json.dumps(what).encode() + b"\n"], size)
         fs.fsync(fd)
     finally:
         fs.close(fd)
@@ -117,41 +124,54 @@ def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
 
 
 def prune(arguments: list[str]) -> int:
-    """Verb: apply the retention of the configuration now, whether an agent runs or not.
-
-    The checkpoints say which files are in use, and the agent takes a file that went for one that went.
-    """
+    """Verb: apply the retention now. A running agent does it, which knows what is in use; else it is done here."""
     parser = Parser("prune")
     parser.add_argument("--json", action="store_true", help="print the removed files as JSON")
     options = parser.parse_args(arguments)
     settings = settings_of(options)
-    home, node = Home(settings.home), NodeDir(settings.node_dir)
-    config = configuration.load(settings.config)
-    try:
-        gone = prune_home(FileSystem(), home, host_name(), config, time.time_ns(), _from_state(node))
-    except OSError as error:
-        print(f"logferry prune: {printable(str(error))}", file=sys.stderr)
-        return NO
-    if options.json:
-        print(json.dumps({"removed": [str(path) for path in gone]}))
-    else:
-        print("\n".join([*(f"removed {printable(str(path))}" for path in gone), f"{len(gone)} files removed"]))
-    return FINE
-
-
-def _from_state(node: NodeDir) -> IsCurrent:
-    """Return what `state.db` says of files in use; without one, every file that was not rotated counts as in use."""
-    current: set[tuple[str, str, str]] | None = None
-    if node.state.exists():
-        db = sqlite3.connect(f"{node.state.as_uri()}?mode=ro", uri=True, timeout=5)
+    answer = ask(settings, "prune", {}, _PATIENCE_S)
+    if answer is None:
         try:
-            rows = db.execute("SELECT experiment, run, name FROM outputs WHERE final = 0 AND name IS NOT NULL")
-            current = set(rows.fetchall())
-        finally:
-            db.close()
+            answer = _without_agent(settings, prepare_node_dir(settings.node_dir))
+        except (OSError, sqlite3.Error, node_lock.AlreadyRunningError) as error:
+            answer = {"error": str(error)}
+    gone, failed = answer.get("removed", []), answer.get("failed", {})
+    if "error" in answer:
+        print(f"logferry prune: {printable(answer['error'])}", file=sys.stderr)
+    for path, reason in failed.items():
+        print(f"logferry prune: {printable(path)} stays: {printable(reason)}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"removed": gone, "failed": failed}))
+    else:
+        print("\n".join([*(f"removed {printable(path)}" for path in gone), f"{len(gone)} files removed"]))
+    return NO if failed or "error" in answer else FINE
 
-    def is_current(experiment: str, run: str, name: str) -> bool:
-        log = parse_name(name)
-        return (experiment, run, name) in current if current is not None else log is None or log.current
 
-    return is_current
+def _without_agent(settings: Settings, node: NodeDir) -> dict[str, Any]:
+    """Do it under the node's lock, as the agent would."""
+    fs, config, now_ns = FileSystem(), configuration.load(settings.config), time.time_ns()
+    lock = node_lock.take(node.lock)
+    state = State(node.state, now_ns) if node.state.exists() else None
+    gone, failed = [], {}
+    try:
+        in_use = state.current_files() if state else None
+        for file in condemned(Home(settings.home), host_name(), config, now_ns, in_use):
+            try:
+                if state:
+                    _leave(state, file)
+                remove(fs, file, now_ns)
+                gone.append(str(file.path))
+            except (OSError, EOFError, zstandard.ZstdError) as error:
+                failed[str(file.path)] = said(error)
+    finally:
+        if state:
+            state.close()
+        os.close(lock)
+    return {"removed": gone, "failed": failed}
+
+
+def _leave(state: State, file: LogFile) -> None:
+    """Commit that an output's next line goes to a new file, where `file` is its current one."""
+    checkpoint = state.checkpoint(key_of(file))
+    if checkpoint and checkpoint.name == file.path.name:
+        state.commit([without_file(checkpoint)], [], state.dispatched())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from logferry_agent.backlog import Memory
+from logferry_agent.calls import Calls
 from logferry_agent.chunk import Renderer
 from logferry_agent.config import AgentConfig
 from logferry_agent.fs import FileSystem
+from logferry_agent.open_files import OpenFiles
 from logferry_agent.segment import Damage, Record
 from logferry_agent.state import Checkpoint, Key, Unsettled
 
@@ -26,13 +27,6 @@ class ReadableJournal(Protocol):
     def trim(self, position: int) -> None: ...
 
 
-@dataclass(slots=True)
-class Memory:
-    """How many bytes of payload all outputs hold."""
-
-    used: int = 0
-
-
 class Services(Protocol):
     """What outputs need of their surroundings; the writer."""
 
@@ -41,8 +35,9 @@ class Services(Protocol):
     host: str
     config: AgentConfig
     renderer: Renderer
-    executor: ThreadPoolExecutor
+    calls: Calls
     memory: Memory
+    open_files: OpenFiles
     clock: Callable[[], int]
 
     async def read(self, position: int, limit_bytes: int) -> tuple[list[Record | Damage], int]: ...

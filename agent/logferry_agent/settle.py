@@ -13,10 +13,12 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from logferry.layout import Home
 from logferry.results import FINAL, KILLED, RUNNING, ResultError, read, replace
+from logferry_agent.calls import PATIENCE_S, Calls, Place
 from logferry_agent.chunk import age_key
 from logferry_agent.fs import Problem
 from logferry_agent.lines import time_text
@@ -43,6 +45,14 @@ class Settler:
         self._state, self._home, self._alive, self._about_of = state, home, alive, about_of
         self._host, self._clock = host, clock
         self._wake = asyncio.Event()
+        self._calls = Calls("logferry-results")
+        self._place = Place(self._calls, self._on_hang)
+        self._writing: Path | None = None
+        # The loop settles, and so does a drain: one at a time.
+        self._lock = asyncio.Lock()
+
+    def close(self) -> None:
+        self._calls.close()
 
     def wake(self) -> None:
         self._wake.set()
@@ -59,32 +69,41 @@ class Settler:
 
     async def settle_all(self) -> bool:
         """Settle what is due; say whether all of it is."""
+        async with self._lock:
+            problem = await self._settle_due()
+        self.problem = problem
+        return problem is None
+
+    async def _settle_due(self) -> Problem | None:
         problem = None
         try:
             for due in await self._state.call(self._state.results_due):
                 problem = await self._settle(due) or problem
         except sqlite3.Error as error:
             problem = self._problem(str(self._state.path), str(error))
-        self.problem = problem
-        return problem is None
+        return problem
 
     async def _settle(self, due: Unsettled) -> Problem | None:
         path = self._home.result(due.experiment, due.run)
         alive = self._alive(due.experiment, due.run)
+        self._writing = path
         try:
-            final = await asyncio.to_thread(self._write, due, alive=alive)
+            final = await self._place.run(self._write, due, alive)
         except (OSError, ResultError, ValueError, TypeError) as error:
             return self._problem(str(path), getattr(error, "strerror", None) or str(error))
         seals = len(due.seals)
         await self._state.call(self._state.settled, due.experiment, due.run, seals=seals, forget=final and not alive)
         return None
 
+    def _on_hang(self) -> None:
+        self.problem = self._problem(str(self._writing), f"a call has not returned for {PATIENCE_S:.0f} s")
+
     def _problem(self, path: str, error: str) -> Problem:
         if self.problem is None:
             _log.warning("result %s is not written yet, and tried again: %s", path, error)
         return Problem("result", path, error, self.problem.since_ns if self.problem else self._clock())
 
-    def _write(self, due: Unsettled, *, alive: bool) -> bool:
+    def _write(self, due: Unsettled, alive: bool) -> bool:
         """Write what the file lacks; say whether the run's result is final."""
         path = self._home.result(due.experiment, due.run)
         try:

@@ -20,9 +20,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -33,8 +34,11 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+KINDS = ("jsonl", "text")
+
+
 class Key(NamedTuple):
-    """What an output is for: one rendering ("jsonl" or "text") of one run."""
+    """What an output is for: one rendering, of `KINDS`, of one run."""
 
     experiment: str
     run: str
@@ -75,6 +79,11 @@ class Checkpoint:
     @property
     def key(self) -> Key:
         return Key(self.experiment, self.run, self.kind)
+
+
+def without_file(saved: Checkpoint) -> Checkpoint:
+    """Return a checkpoint after which the next line goes to a new file."""
+    return replace(saved, name=None, inode=0, offset=0, tail=b"", created_ns=0, rotating=None)
 
 
 class Unsettled(NamedTuple):
@@ -122,7 +131,13 @@ class State:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Close the database, unless a call into its file system hangs."""
+        closed = threading.Thread(target=self._close, name="logferry-state-close", daemon=True)
+        closed.start()
+        closed.join(timeout_s)
+
+    def _close(self) -> None:
         self._thread.shutdown(wait=True)
         self._db.close()
 
@@ -130,9 +145,10 @@ class State:
         row = self._db.execute("SELECT * FROM outputs WHERE experiment = ? AND run = ? AND kind = ?", key).fetchone()
         return _checkpoint(row) if row else None
 
-    def sealed_outputs(self, before_ns: int) -> list[Checkpoint]:
-        """Return the outputs that are not final and whose last seal is older than `before_ns`."""
-        rows = self._db.execute("SELECT * FROM outputs WHERE final = 0 AND sealed_ns BETWEEN 1 AND ?", (before_ns,))
+    def sealed_outputs(self, before_ns: int, now_ns: int) -> list[Checkpoint]:
+        """Return the outputs that are not final and whose last seal is older than `before_ns`, or from the future."""
+        sql = "SELECT * FROM outputs WHERE final = 0 AND sealed_ns > 0 AND (sealed_ns <= ? OR sealed_ns > ?)"
+        rows = self._db.execute(sql, (before_ns, now_ns))
         return [_checkpoint(row) for row in rows]
 
     def current_files(self) -> set[tuple[str, str, str]]:

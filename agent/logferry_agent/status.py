@@ -122,6 +122,8 @@ def _show(found: dict[str, Any]) -> None:
     if agent["up"]:
         lines.append(f"queued     {agent['queued_bytes']:,} bytes, {agent['connected']} producers connected")
     lines += [f"refused    {count} frames: {reason}" for reason, count in agent.get("refused", {}).items()]
+    unknown = agent.get("writer", {}).get("unknown_events")
+    lines += [f"unknown    {unknown} events of producers that the journal does not know"] if unknown else []
     held = agent["held"] + collector.get("held", [])
     lines += [f"held       {one['what']}: {one['path']}: {one['error']}{_since(one)}" for one in held]
     print("\n".join(map(printable, lines)))

@@ -1,22 +1,27 @@
-"""What has time: final files, compression, retention, resting files. Nothing here may hold up the writer."""
+"""What has time: final files, compression, retention, resting files. Nothing here may hold up the writer.
+
+Each file is looked after on its own: one that cannot be read or removed is said, tried again, and stops no other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from logferry.layout import Home
 from logferry_agent.compression import compress
-from logferry_agent.fs import Problem
+from logferry_agent.fs import Problem, said
 from logferry_agent.logset import runs
-from logferry_agent.prune import prune_home
-from logferry_agent.rotation import in_order
-from logferry_agent.state import State
+from logferry_agent.prune import condemned, key_of, remove
+from logferry_agent.rotation import LogFile, in_order
+from logferry_agent.state import Checkpoint, State
 
 if TYPE_CHECKING:
     from logferry_agent.writer import Writer
@@ -33,10 +38,10 @@ _SECOND = 1_000_000_000
 
 
 class Upkeep:
-    """Works through a list of small jobs, one at a time, on a thread of its own."""
+    """Works through a list of small jobs, one at a time, on a thread of its own; `problems` by path."""
 
     def __init__(self, writer: Writer, state: State, home: Home, alive: Callable[[str, str], bool]) -> None:
-        self.problem: Problem | None = None
+        self.problems: dict[Path, Problem] = {}
         self._writer, self._state, self._home, self._alive = writer, state, home, alive
         self._to_compress: set[Path] = set()
         self._wake = asyncio.Event()
@@ -51,17 +56,15 @@ class Upkeep:
         loop = asyncio.get_running_loop()
         next_scan = loop.time()
         while True:
-            try:
-                if loop.time() >= next_scan:
-                    await self._call(self._find_uncompressed)
-                    await self.prune()
-                    next_scan = loop.time() + _SCAN_S
-                await self._finalise()
-                await self._compress_all()
-                await self._rest()
-                self.problem = None
-            except Exception as error:  # a full disk, a vanished directory: said, and tried again
-                self._hold(error)
+            if loop.time() >= next_scan:
+                next_scan = loop.time() + _SCAN_S
+                await self._attempt(self._home.logs, self._scan())
+            await self._attempt(self._state.path, self._finalise())
+            for path in list(self._to_compress):
+                if await self._attempt(path, self._compress(path)):
+                    self._to_compress.discard(path)
+            for output in self._writer.forget_idle(_REST_S):
+                await output.rest()
             self._wake.clear()
             try:
                 async with asyncio.timeout(_EVERY_S):
@@ -73,22 +76,27 @@ class Upkeep:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def prune(self) -> list[Path]:
-        """Apply the retention now; return what was removed."""
+        """Apply the retention now; return what was removed. What cannot be is among the problems."""
         writer = self._writer
-        current = await self._state.call(self._state.current_files)
-
-        def is_current(experiment: str, run: str, name: str) -> bool:
-            return (experiment, run, name) in current or writer.is_current(experiment, run, name)
-
-        arguments = (writer.fs, self._home, writer.host, writer.config, writer.clock(), is_current)
-        gone = await self._call(prune_home, *arguments)
+        in_use = await self._state.call(self._state.current_files)
+        self.problems = {path: problem for path, problem in self.problems.items() if problem.what != "retention"}
+        files = await self._call(condemned, self._home, writer.host, writer.config, writer.clock(), in_use)
+        gone = [file.path for file in files if await self._attempt(file.path, self._remove(file), "retention")]
         for directory in {path.parent for path in gone}:
             if not in_order(os.listdir(directory)):
                 await self._state.call(self._state.forget_outputs, directory.parent.name, directory.name)
         return gone
 
-    async def _call(self, function: Callable[..., _T], *args: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+    async def _remove(self, file: LogFile) -> bool:
+        output = await self._writer.loaded(key_of(file))
+        return await output.give_up_file(
+            file.path.name, partial(self._call, remove, self._writer.fs, file, self._writer.clock())
+        )
+
+    async def _scan(self) -> bool:
+        await self._call(self._find_uncompressed)
+        await self.prune()
+        return True
 
     def _find_uncompressed(self) -> None:
         if self._writer.config.compress == "none":
@@ -98,36 +106,43 @@ class Upkeep:
                 if log.host == self._writer.host and not log.current and not log.packed:
                     self._to_compress.add(run.path / log.name)
 
-    async def _compress_all(self) -> None:
-        writer = self._writer
-        while self._to_compress:
-            path = next(iter(self._to_compress))
-            if writer.config.compress != "none" and path.exists():
-                await self._call(compress, writer.fs, path, writer.config.compress)
-            self._to_compress.discard(path)
+    async def _compress(self, path: Path) -> bool:
+        await self._call(self._compress_now, path, self._writer.config.compress)
+        return True
 
-    async def _finalise(self) -> None:
-        config = self._writer.config
-        before = self._writer.clock() - int(config.final_after_s * _SECOND)
-        for checkpoint in await self._state.call(self._state.sealed_outputs, before):
+    def _compress_now(self, path: Path, kind: str) -> None:
+        if kind != "none" and path.exists() and stat.S_ISREG(path.lstat().st_mode):
+            compress(self._writer.fs, path, kind)
+
+    async def _finalise(self) -> bool:
+        now_ns = self._writer.clock()
+        before_ns = now_ns - int(self._writer.config.final_after_s * _SECOND)
+        for checkpoint in await self._state.call(self._state.sealed_outputs, before_ns, now_ns):
             if not self._alive(checkpoint.experiment, checkpoint.run):
-                output = await self._writer.loaded(checkpoint.key)
-                large = checkpoint.offset >= _WORTH_COMPRESSING_BYTES
-                await output.finalise(rotate=large and config.compress != "none")
+                directory = self._home.run_logs(checkpoint.experiment, checkpoint.run)
+                await self._attempt(directory / (checkpoint.name or checkpoint.kind), self._finalise_one(checkpoint))
+        return True
 
-    async def _rest(self) -> None:
-        """Close files that nothing was written to for a while, and the longest unused where too many are open."""
-        writer = self._writer
-        old = writer.clock() - int(_REST_S * _SECOND)
-        for output in writer.resting():
-            if output.used_at_ns < old or writer.open_files > writer.config.open_files:
-                await output.rest()
-                writer.forget(output)
+    async def _finalise_one(self, checkpoint: Checkpoint) -> bool:
+        large = checkpoint.offset >= _WORTH_COMPRESSING_BYTES
+        output = await self._writer.loaded(checkpoint.key)
+        await output.finalise(rotate=large and self._writer.config.compress != "none")
+        return True
 
-    def _hold(self, error: Exception) -> None:
-        said = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
-        path = str(getattr(error, "filename", None) or self._home.logs)
-        if self.problem is None:
-            _log.warning("compression or retention at %s is tried again: %s", path, said)
-        since = self.problem.since_ns if self.problem else self._writer.clock()
-        self.problem = Problem("upkeep", path, said, since)
+    async def _call(self, function: Callable[..., _T], *args: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    async def _attempt(self, path: Path, job: Awaitable[bool], what: str = "upkeep") -> bool:
+        """Do one job; a full disk, a bad file, a vanished directory are said, and others go on."""
+        try:
+            done = await job
+        except FileNotFoundError:  # somebody was faster
+            done = False
+        except Exception as error:
+            if path not in self.problems:
+                _log.warning("%s of %s is tried again: %s", what, path, said(error))
+            since = self.problems[path].since_ns if path in self.problems else self._writer.clock()
+            self.problems[path] = Problem(what, str(path), said(error), since)
+            return False
+        self.problems.pop(path, None)
+        return done

@@ -13,7 +13,6 @@ import pytest
 from logferry_agent.compression import compress
 from logferry_agent.fs import FileSystem
 from logferry_agent.logset import blocks
-from logferry_agent.prune import prune_home
 from logferry_agent.rotation import LogFile, expired, in_order, is_due, parse_name, rotated_name
 from logferry_agent.verify import verify_run
 from support.fakefs import Crash, FakeFileSystem
@@ -155,10 +154,8 @@ def test_what_is_pruned_is_written_down_and_verify_says_so(root: Path) -> None:
                 await one.quiet()
             one.seal("aaaaaaaa", 300)
             await one.quiet()
-            config = one.config.model_copy(update={"keep_files": 2})
-            current = lambda _experiment, _run, name: name == "node7.jsonl"  # noqa: E731
-            gone = prune_home(one.fs, one.home, one.host, config, one.now, current)
-            assert gone
+            one.writer.config = one.config.model_copy(update={"keep_files": 2})
+            assert await one.writer.prune()
             found = verify_run(one.run_logs())
             assert found["complete"], json.dumps(found)
             assert found["producers"][0]["pruned"] + found["producers"][0]["written"] == 300
@@ -173,8 +170,10 @@ def test_a_run_whose_every_file_was_pruned_is_still_known(root: Path) -> None:
             one.steps("aaaaaaaa", 1, 50)
             one.seal("aaaaaaaa", 50)
             await one.quiet()
-            config = one.config.model_copy(update={"keep_age_s": 1})
-            prune_home(one.fs, one.home, one.host, config, 2**62, lambda *_: False)
+            one.now = 2**62
+            await one.writer._upkeep._finalise()
+            one.writer.config = one.config.model_copy(update={"keep_age_s": 1})
+            assert await one.writer.prune()
             assert os.listdir(one.run_logs().path) == ["node7.pruned"]
             found = verify_run(one.run_logs())
             assert (found["complete"], found["producers"][0]["pruned"]) == (True, 50)

@@ -112,8 +112,8 @@ def test_the_journal_is_trimmed_to_what_is_checkpointed(root: Path) -> None:
 
 
 def test_a_backlog_larger_than_memory_arrives_whole(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr("logferry_agent.writer._OUTPUT_BYTES", 2000)
-    monkeypatch.setattr("logferry_agent.writer._PATIENCE_S", 0.0)
+    monkeypatch.setattr("logferry_agent.dispatch._OUTPUT_BYTES", 2000)
+    monkeypatch.setattr("logferry_agent.dispatch._PATIENCE_S", 0.0)
 
     async def main() -> None:
         async with rig(root) as one:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import random
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_a_power_failure_that_loses_and_tears_what_was_not_synced_leaves_those_b
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("operation", ["pwrite", "fsync", "sync_directory", "open"])
+@pytest.mark.parametrize("operation", ["pwritev", "fsync", "sync_directory", "open"])
 def test_a_failing_call_holds_the_output_until_it_works_and_nothing_is_lost_or_doubled(
     root: Path, operation: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +103,7 @@ def test_a_held_output_does_not_stop_another_and_keeps_its_place_in_the_journal(
         async with rig(root, fs, **CONFIG) as one:
             one.hello("aaaaaaaa")
             one.hello("bbbbbbbb", run="run2")
-            fs.fail("pwrite", errno.ENOSPC, "run1", times=10**9)
+            fs.fail("pwritev", errno.ENOSPC, "run1", times=10**9)
             one.steps("aaaaaaaa", 1, 30)
             one.steps("bbbbbbbb", 1, 30)
             await one.until(lambda: one.written.get("bbbbbbbb") == 30)
@@ -133,6 +134,38 @@ def test_a_removed_file_is_followed_by_a_new_one_that_says_so(root: Path) -> Non
             assert (marker["cause"], marker["file"]) == ("removed by someone else", "node7.jsonl")
             assert [seq for seq in one.seqs() if seq.startswith("aaaaaaaa")] == NUMBERS[10:20]
             assert os.listdir(one.run_logs().path) == ["node7~2.jsonl"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("moment", ["fsync", "commit"])
+@pytest.mark.parametrize("harm", ["removed", "truncated"])
+def test_what_was_not_reported_when_the_file_went_is_in_the_new_file(
+    root: Path, moment: str, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            path = await _first_part(one)
+            reported = one.written["aaaaaaaa"]
+
+            def harmed() -> None:
+                if path.exists() and path.stat().st_size > 5:
+                    path.unlink() if harm == "removed" else os.truncate(path, 5)
+
+            if moment == "commit":
+                commit = one.state.commit
+                monkeypatch.setattr(one.state, "commit", lambda *given: (harmed(), commit(*given)))
+            else:
+                sync = one.fs.fsync
+                monkeypatch.setattr(one.fs, "fsync", lambda fd: (harmed(), sync(fd)))
+            one.steps("aaaaaaaa", 11, 30)
+            await one.until(lambda: one.written.get("aaaaaaaa") == 30)
+            await one.until(lambda: b"removed by" in one.raw())
+            await one.quiet()
+            lines = [line for line in one.raw().splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+            new = [json.loads(line)["seq"] for line in lines]
+            assert [seq for seq in new if seq.startswith("aaaa")] == NUMBERS[reported:30]
+            assert sum(b"removed by" in line for line in lines) == 1
 
     asyncio.run(main())
 

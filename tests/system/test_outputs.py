@@ -51,22 +51,26 @@ def test_a_running_log_that_somebody_removes_is_left_alone_and_the_gap_is_marked
         "import logferry, sys\n"
         "run = logferry.init('exp', run_id='r')\n"
         "for line in sys.stdin:\n"
-        "    run.info('Said', line.strip()); run.flush(until='written', timeout=20)\n",
+        "    run.info('Said', line.strip())\n"
+        "    print(run.flush(until='written', timeout=20).written, flush=True)\n",
         stdin=-1,
+        stdout=-1,
     )
     assert job.stdin is not None
+    assert job.stdout is not None
     job.stdin.write(b"one\n")
     job.stdin.flush()
-    wait_for("it is written", lambda: "Said" in {line["event"] for line in node.lines()})
-    for path in (node.home / "logs" / "exp" / "r").glob("*.jsonl"):
-        path.unlink()
+    assert int(job.stdout.readline()) >= 2, "what is checkpointed is not written anew"
+    (path,) = (node.home / "logs" / "exp" / "r").glob("*.jsonl")
+    path.unlink()
     job.stdin.write(b"two\n")
     job.stdin.close()
     assert job.wait(30) == 0
     wait_for("it is sealed", node.seals)
-    events = [(line["event"], line.get("message")) for line in node.lines()]
-    assert ("Said", "two") in events
-    assert "logferry.gap" in {event for event, _ in events}
+    said = [line["message"] for line in node.lines() if line["event"] == "Said"]
+    (gap,) = wait_for("the gap is marked", lambda: [line for line in node.lines() if line["event"] == "logferry.gap"])
+    assert (said, gap["file"]) == (["two"], path.name)
+    assert not path.exists()
     assert not node.asked("verify", "exp/r")["complete"]
 
 

@@ -1,0 +1,211 @@
+"""The file that an output writes to now: opened, created, rotated, and left alone once it is not ours any more.
+
+`saved` is the last checkpoint, which says what the file is; `offset` is how far it is written. A new file's identity
+is committed before its first byte. The caller makes one call at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from aiofiles.threadpool.binary import AsyncFileIO
+
+from logferry_agent import logfile, rotation
+from logferry_agent.calls import Place
+from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
+from logferry_agent.services import Services
+from logferry_agent.state import Checkpoint, Unsettled, without_file
+
+
+class CurrentFile:
+    """See the module."""
+
+    def __init__(self, saved: Checkpoint, services: Services, on_hang: Callable[[], None]) -> None:
+        self.saved = saved
+        self.offset = saved.offset
+        self._tail = saved.tail
+        self._services = services
+        self._directory = services.logs / saved.experiment / saved.run
+        self._place = Place(services.calls, on_hang)
+        self._file: LogFile | None = None
+        self._may_exceed = False  # an earlier life, or a write that failed, may have left bytes beyond `offset`
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
+
+    @property
+    def hangs(self) -> bool:
+        """Say whether a call has not returned for long."""
+        return self._place.hangs
+
+    @property
+    def path(self) -> Path:
+        return self._directory / (self.saved.name or self._new_name(self.saved.variant))
+
+    def standing(self) -> Checkpoint:
+        """Return the checkpoint that the file amounts to now, all else being as it was."""
+        # A clock that was wrong when the file was made must not keep it from ever being old.
+        created_ns = min(self.saved.created_ns, self._services.clock())
+        return replace(self.saved, offset=self.offset, tail=self._tail, created_ns=created_ns)
+
+    async def commit(self, checkpoint: Checkpoint, unsettled: Unsettled | None = None) -> None:
+        await self._services.commit(checkpoint, unsettled)
+        self.saved = checkpoint
+
+    async def write(self, data: bytes) -> None:
+        """Write at `offset`.
+
+        Raises:
+            Lost: the file is not ours any more.
+            OSError: some or none of it was written.
+
+        """
+        file = self._file or await self._opened()
+        async with self._place:
+            await self._handle(file).write(data)
+        self.offset += len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    async def sync(self, *, cut: bool) -> None:
+        """Sync what was written; `cut` says that nothing will follow, so what lies beyond goes.
+
+        Raises:
+            Lost: the file is not ours any more.
+            OSError: nothing is known of what was written since the checkpoint.
+
+        """
+        if self._file is None:
+            return
+        if cut and self._may_exceed:
+            await self._place.run(self._file.cut, self.offset)
+            self._may_exceed = False
+        async with self._place:
+            await self._handle(self._file).flush()
+        await self.check()
+
+    async def check(self) -> None:
+        """Look whether the file is still ours.
+
+        Raises:
+            Lost: it is not.
+
+        """
+        if self._file is not None:
+            await self._place.run(self._file.check, self.offset)
+
+    async def rewind(self) -> None:
+        """Go back to the checkpoint."""
+        self.offset, self._tail = self.saved.offset, self.saved.tail
+        await self.close()
+
+    async def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            # the descriptor is gone even when this fails; what counts was said by fsync
+            with contextlib.suppress(OSError):
+                await self._place.run(file.close)
+            self._services.open_files.closed()
+
+    async def leave(self) -> None:
+        """Commit that the next line goes to a new file."""
+        await self.close()
+        await self.commit(without_file(self.saved))
+        self.offset, self._tail = 0, b""
+
+    def forget(self) -> None:
+        """Leave a file alone that is not ours any more; the next one has another name.
+
+        Where no checkpoint covers a byte of it, nothing is lost and there is nothing to say: so it is with a new file
+        whose name did not survive a power failure.
+        """
+        path, had_lines = self.path, bool(self.saved.offset)
+        self.saved = replace(without_file(self.saved), variant=self.saved.variant + had_lines)
+        self.offset, self._tail = 0, b""
+        if had_lines:
+            self._services.lost(self.saved.key, path)
+
+    # opening
+
+    async def _opened(self) -> LogFile:
+        if self.saved.rotating:
+            await self.finish_rotation()
+        await self._services.open_files.admit()
+        try:
+            file = (await self._reopened() if self.saved.name else None) or await self._created()
+        except BaseException:
+            self._services.open_files.closed()
+            raise
+        self._file = file
+        return file
+
+    async def _reopened(self) -> LogFile | None:
+        saved = self.saved
+        try:
+            file = await self._place.run(
+                logfile.reopen, self._services.fs, self.path, saved.inode, saved.offset, saved.tail
+            )
+        except Lost:
+            self.forget()
+            return None
+        self._may_exceed = True
+        if saved.kind == "text":  # its configuration may have changed, so what lies beyond is not what will come
+            await self._place.run(file.cut, saved.offset)
+        return file
+
+    async def _created(self) -> LogFile:
+        services, variant = self._services, self.saved.variant
+        while True:
+            path = self._directory / self._new_name(variant)
+            file = await self._place.run(logfile.create, services.fs, path, services.logs.parent)
+            if file is not None:
+                break
+            variant += 1
+        fresh, now_ns = without_file(self.saved), services.clock()
+        try:
+            await self.commit(replace(fresh, name=path.name, inode=file.inode, variant=variant, created_ns=now_ns))
+        except BaseException:
+            file.close()
+            raise
+        self.offset, self._tail, self._may_exceed = 0, b"", False
+        return file
+
+    def _new_name(self, variant: int) -> str:
+        return rotation.current_name(self._services.host, variant, self.saved.kind)
+
+    # rotation
+
+    async def rotate_if_due(self) -> None:
+        """Rotate if it is time, or a rotation was begun; a checkpoint must cover the whole file."""
+        config, saved = self._services.config, self.saved
+        now, limits = self._services.clock(), (config.rotate_bytes, config.rotate_age_s)
+        if saved.rotating:
+            await self.finish_rotation()
+        elif saved.name and rotation.is_due(saved.offset, saved.created_ns, now, *limits):
+            await self.rotate()
+
+    async def rotate(self) -> None:
+        """Give the file, which a checkpoint covers whole, its rotated name."""
+        saved = self.saved
+        count = saved.rotations + 1
+        name = rotation.rotated_name(saved.name or "", self._services.clock(), count)
+        await self.commit(replace(saved, rotating=name, rotations=count))
+        await self.finish_rotation()
+
+    async def finish_rotation(self) -> None:
+        await self.close()
+        saved, new = self.saved, self._directory / (self.saved.rotating or "")
+        if await self._place.run(logfile.rename, self._services.fs, self.path, new, saved.inode):
+            await self.leave()
+            self._services.rotated(new)
+        else:  # the name is taken, or the file is not ours any more, which opening it finds out
+            await self.commit(replace(saved, rotating=None))
+
+    def _handle(self, file: LogFile) -> AsyncFileIO:
+        # a LogFile has those methods of a file that are called through it
+        return AsyncFileIO(cast(BinaryIO, file), asyncio.get_running_loop(), self._services.calls.executor)
