@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 from logferry_collector.discover import Discover
 from logferry_collector.formats import Format, format_of
 from logferry_collector.identity import NoResultError, record_of
-from logferry_collector.records import Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
+from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.store import Store
 from logferry_collector.tail import Slice, UnreadableError, digest, marker, opened, read_on, was_renamed
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
-_NEVER_READ = Stamp(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,12 @@ class Consolidator:
                     self._discover.done(step.found.path, step.stamp)
         return committed
 
-    def forget_gone_rejects(self) -> None:
-        """Drop the rejects of files that are gone: there is nothing left to mend."""
-        gone = {name for name, _ in self._store.rejects() if not _exists(name)}
-        if gone:
-            self._store.drop_rejects(sorted(gone))
+    def forget_void_rejects(self) -> None:
+        """Drop the rejects of files that are gone and of directories that can be listed: nothing is left to mend."""
+        void = {name for name, _ in self._store.rejects() if not _exists(name) or self._discover.lists(name)}
+        if void:
+            self._store.drop_rejects(sorted(void))
+            self._discover.forget(void)
 
     def _look(self, waiting: list[Found]) -> list[_Step]:
         """Look at as many files as one transaction takes, from the end of `waiting`."""
@@ -178,8 +178,8 @@ class Consolidator:
 
     def _refused(self, found: Found, state: FileState | None, reject: Reject) -> _Step:
         """Refuse a whole file; its rows stay."""
-        stamp = Stamp.of(os.lstat(found.path))
-        old = state or FileState(_name(found.path), 0, _NEVER_READ)
+        stamp = Stamp.at(found.path)
+        old = state or FileState(_name(found.path), 0, UNASKABLE)
         new = replace(old, version=old.version + 1, stamp=stamp)
         return _Step(found, stamp, Intake(new, [], [reject], None))
 

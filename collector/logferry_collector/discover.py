@@ -4,8 +4,9 @@ A scan compares each file's stamp with the one that was committed last; a file i
 says that its change is in the store. What the scan costs for thousands of files that stay as they are:
 
 * A directory whose own time did not change is not listed again; its files are still asked for their stamps.
-* Files untouched for `_QUIET_NS` are asked only by each `_FULL_EVERY`-th scan: on network file systems each question is
-  a round trip. A notification, or a change of the directory (which replacing by rename is), finds them at once.
+* Files untouched for `_QUIET_NS` are asked only by a full scan, each `_FULL_EVERY`-th: on network file systems each
+  question is a round trip. A notification, or a change of the directory (which replacing by rename is), finds them at
+  once.
 
 Stamps have a granularity: a file that is written twice within it looks unchanged after the second time, so one that
 was written just before it was read is offered once more.
@@ -15,15 +16,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from logferry_collector.formats import format_of
-from logferry_collector.records import Found, Stamp
+from logferry_collector.records import UNASKABLE, Found, Stamp
 from logferry_collector.tail import not_regular
 
 _SECOND_NS = 1_000_000_000
-_QUIET_NS = 3_600 * _SECOND_NS
+_QUIET_NS = 86_400 * _SECOND_NS
 _FULL_EVERY = 30
 # Kernels stamp with their tick (at most 10 ms); file systems that keep whole seconds show it by their zeros.
 _TICK_NS = 20_000_000
@@ -36,7 +38,7 @@ class _Directory:
 
     mtime_ns: int
     listed_ns: int
-    names: list[str] = field(default_factory=list)  # of files that some format reads
+    names: list[str] = field(default_factory=list)  # of files that some format reads, and links
     below: list[str] = field(default_factory=list)
 
     def holds(self, mtime_ns: int) -> bool:
@@ -62,9 +64,9 @@ class Discover:
         self._again: dict[str, int] = {}
         self._scans = 0
 
-    def scan(self) -> list[Found]:
-        """Return every file that changed, as far as stamps tell."""
-        full = self._scans % _FULL_EVERY == 0
+    def scan(self, *, full: bool = False) -> list[Found]:
+        """Return every file that changed, as far as stamps tell; `full` asks quiet files too."""
+        full = full or self._scans % _FULL_EVERY == 0
         self._scans += 1
         return [one for root in self._roots for one in self._walk(root, root, 0, full=full)]
 
@@ -94,6 +96,15 @@ class Discover:
         else:
             self._again.pop(path, None)
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Offer some files as new ones when they are there again."""
+        for path in paths:
+            self._known.pop(path, None)
+
+    def lists(self, path: str) -> bool:
+        """Say whether a path is a directory that could be listed."""
+        return path in self._directories
+
     def wait(self, path: str, until_ns: int) -> None:
         """Offer a file that is not whole again at a time, or when it changes."""
         self._again[path] = until_ns
@@ -116,17 +127,16 @@ class Discover:
         return next((root for root in self._roots if path == root or path.startswith(root.rstrip("/") + "/")), "")
 
     def _walk(self, path: str, base: str, depth: int, *, full: bool) -> Iterator[Found]:
+        known = self._directories.pop(path, None)
         try:
-            known = self._directories.get(path)
-            here = self._listed(path, known)
+            if depth > _MAX_DEPTH:
+                yield from self._unlisted(path, base, f"lies more than {_MAX_DEPTH} directories deep")
+                return
+            here = self._directories[path] = self._listed(path, known)
         except FileNotFoundError:
-            self._directories.pop(path, None)
             return
         except OSError as error:
-            yield Found(path, base, f"cannot be listed: {error.strerror}")
-            return
-        if depth > _MAX_DEPTH:
-            yield Found(path, base, f"lies more than {_MAX_DEPTH} directories deep")
+            yield from self._unlisted(path, base, f"cannot be listed: {error.strerror}")
             return
         now_ns = self._clock_ns()
         for name in here.names:
@@ -135,6 +145,11 @@ class Discover:
                 yield one
         for name in here.below:
             yield from self._walk(f"{path}/{name}", base, depth + 1, full=full)
+
+    def _unlisted(self, path: str, base: str, problem: str) -> Iterator[Found]:
+        with suppress(FileNotFoundError):
+            if self._known.get(path) != Stamp.at(path):
+                yield Found(path, base, problem)
 
     def _listed(self, path: str, known: _Directory | None) -> _Directory:
         mtime_ns = os.stat(path).st_mtime_ns
@@ -147,9 +162,8 @@ class Discover:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     listed.below.append(entry.name)
-                elif format_of(entry.name):
-                    listed.names.append(entry.name)
-        self._directories[path] = listed
+                elif format_of(entry.name) or (entry.is_symlink() and entry.is_dir()):
+                    listed.names.append(entry.name)  # of a link too: somebody waits for what is behind it
         return listed
 
     def _file(self, path: str, base: str, now_ns: int, *, full: bool = True) -> Found | None:
@@ -160,8 +174,8 @@ class Discover:
             found = os.lstat(path)
         except OSError as error:
             self._again.pop(path, None)
-            gone = isinstance(error, FileNotFoundError)
-            return None if gone else Found(path, base, error.strerror or type(error).__name__)
+            silent = isinstance(error, FileNotFoundError) or known == UNASKABLE
+            return None if silent else Found(path, base, f"cannot be asked about: {error.strerror}")
         if Stamp.of(found) == known and (at_ns is None or at_ns > now_ns):
             return None
         return Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))

@@ -1,14 +1,14 @@
 """Result documents as flat rows, and as files and frames that other programs read.
 
-A flat row has a key per value: `config` and `metrics` by their dotted names, every other field by its own. NaN and
-infinite metrics are numbers there, not the strings that JSON needs.
+A flat row has a key per value: `config` and `metrics` by their dotted names, every other field by its own, or on
+request dotted too. NaN and infinite metrics are numbers there, not the strings that JSON needs.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -20,23 +20,40 @@ class MissingPackageError(ImportError):
     """A package is needed that no extra of logferry brings; the message says how to install it."""
 
 
-def flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document as one flat row."""
+def flat(document: dict[str, Any], *, deep: bool = False) -> dict[str, Any]:
+    """Return a document as one flat row; `deep` takes apart every map in it."""
     row: dict[str, Any] = {}
     for name, value in document.items():
-        if name in {"config", "metrics"} and isinstance(value, dict):
-            _flatten(name, value, row)
+        if (deep or name in {"config", "metrics"}) and isinstance(value, dict):
+            _flatten(name, value, row, as_numbers=name == "metrics")
         else:
             row[name] = value
     return row
 
 
-def _flatten(prefix: str, mapping: dict[str, Any], into: dict[str, Any]) -> None:
+def _flatten(prefix: str, mapping: dict[str, Any], into: dict[str, Any], *, as_numbers: bool) -> None:
     for name, value in mapping.items():
+        key = f"{prefix}.{name}"
         if isinstance(value, dict) and value:
-            _flatten(f"{prefix}.{name}", value, into)
-        else:
-            into[f"{prefix}.{name}"] = number(value) if prefix.startswith("metrics") else value
+            _flatten(key, value, into, as_numbers=as_numbers)
+            continue
+        while key in into:  # {"a.b": 1, "a": {"b": 2}} has two values; neither may swallow the other
+            key += "~"
+        into[key] = number(value) if as_numbers else value
+
+
+def differences(documents: Mapping[str, dict[str, Any]], *, same: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the dotted keys in which documents differ, or with `same` all, each with the value of all that have it."""
+    rows = {label: flat(document, deep=True) for label, document in documents.items()}
+    found = {
+        key: {label: row[key] for label, row in rows.items() if key in row}
+        for key in dict.fromkeys(key for row in rows.values() for key in row)
+    }
+    return {
+        key: values
+        for key, values in found.items()
+        if same or len(values) < len(rows) or len({json.dumps(value, sort_keys=True) for value in values.values()}) > 1
+    }
 
 
 def columns_of(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ diverged is not the mean of the others. Deviations are the sample's (n - 1), by 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Moments:
         # Infinity minus infinity is NaN, as the mean of opposite infinities should be; equal ones stay infinite.
         self.mean = self.mean + delta / self.n if math.isfinite(delta) else self.mean + value
         self.squares += delta * (value - self.mean)
+        if math.isnan(value):  # compares with nothing, and would be passed over
+            self.least = self.most = value
         self.least, self.most = min(self.least, value), max(self.most, value)
 
     def of(self, name: str) -> float | int | None:
@@ -45,10 +48,19 @@ class Moments:
         return {"mean": self.mean, "min": self.least, "max": self.most}[name]
 
 
-class Groups:
-    """Rows of aggregates: for each the values of the keys, `n` repetitions, and `<metric>.<aggregate>`."""
+@dataclass(slots=True)
+class _Group:
+    values: tuple[Any, ...]
+    repetitions: dict[Any, list[Moments]]
 
-    def __init__(self, rows: list[dict[str, Any]], keys: Sequence[str], metrics: Sequence[str]) -> None:
+
+class Groups:
+    """Rows of aggregates: for each the values of the keys, `n` repetitions, and `<metric>.<aggregate>`.
+
+    `keys` and `metrics` are the names that the rows use: the bare ones, with their section where two would be the same.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], keys: dict[Key, str], metrics: dict[Key, str]) -> None:
         self.rows, self.keys, self.metrics = rows, keys, metrics
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -76,42 +88,58 @@ def grouped(
     for name in agg:
         if name not in AGGREGATES:
             raise WhereError(f"unknown aggregate {name!a}; known are {', '.join(AGGREGATES)}")
-    width = len(keys)
-    groups: dict[tuple[Any, ...], dict[Any, list[Moments]]] = {}
+    groups = list(_gathered(rows, len(keys), has_over, len(metrics)))
+    groups.sort(key=lambda group: [_rank(value) for value in group.values])
+    key_names, metric_names = _names(keys, metrics, agg)
+    made = [_row(group, list(key_names.values()), list(metric_names.values()), agg) for group in groups]
+    there = {name for row in made for name in row}
+    used = {key: name for key, name in metric_names.items() if any(f"{name}.{one}" in there for one in agg)}
+    return Groups(made, key_names, used)
+
+
+def _gathered(rows: Iterable[tuple[Any, ...]], width: int, has_over: bool, metrics: int) -> Iterable[_Group]:
+    groups: dict[Any, _Group] = {}
     for position, row in enumerate(rows):
-        repetition = row[width] if has_over and row[width] is not None else ("run", position)
-        repetitions = groups.setdefault(row[:width], {})
-        into = repetitions.setdefault(repetition, [Moments() for _ in metrics])
+        group = groups.setdefault(tuple(map(_identity, row[:width])), _Group(row[:width], {}))
+        repetition = _identity(row[width]) if has_over and row[width] is not None else ("run", position)
+        into = group.repetitions.setdefault(repetition, [Moments() for _ in range(metrics)])
         for moments, value in zip(into, row[width + has_over :], strict=True):
-            _add(moments, value)
-    ordered = sorted(groups.items(), key=lambda group: [_rank(value) for value in group[0]])
-    made = [_row(keys, values, metrics, repetitions, agg) for values, repetitions in ordered]
-    used = [metric for metric in metrics if any(f"{metric.name}.{name}" in row for row in made for name in agg)]
-    return Groups(made, [key.name for key in keys], [metric.name for metric in used])
+            measured = number(value)
+            if isinstance(measured, int | float):
+                moments.add(_float(measured))
+    return groups.values()
 
 
-def _add(moments: Moments, value: Any) -> None:
-    value = number(value)
-    if isinstance(value, int | float):
-        moments.add(float(value))
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
-def _row(
-    keys: Sequence[Key],
-    values: tuple[Any, ...],
-    metrics: Sequence[Key],
-    repetitions: dict[Any, list[Moments]],
-    agg: Sequence[str],
-) -> dict[str, Any]:
-    row: dict[str, Any] = {key.name: value for key, value in zip(keys, values, strict=True)}
-    row["n"] = len(repetitions)
+def _identity(value: Any) -> Any:
+    """Return what makes two values the same: 1 and 1.0 are, 1 and true are not; lists and maps by what they hold."""
+    return (type(value), json.dumps(value, sort_keys=True)) if isinstance(value, bool | list | dict) else value
+
+
+def _names(keys: Sequence[Key], metrics: Sequence[Key], agg: Sequence[str]) -> tuple[dict[Key, str], dict[Key, str]]:
+    bare = [key.name for key in (*keys, *metrics)]
+    named = {key: key.name if bare.count(key.name) == 1 else key.full_name for key in metrics}
+    taken = {"n", *(f"{name}.{one}" for name in named.values() for one in agg)}
+    plain = {key for key in keys if bare.count(key.name) == 1 and key.name not in taken}
+    return {key: key.name if key in plain else f"{key.section}.{key.name}" for key in keys}, named
+
+
+def _row(group: _Group, keys: Sequence[str], metrics: Sequence[str], agg: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(keys, group.values, strict=True))
+    row["n"] = len(group.repetitions)
     for position, metric in enumerate(metrics):
         total = Moments()
-        for moments in repetitions.values():
+        for moments in group.repetitions.values():
             if moments[position].n:
                 total.add(moments[position].mean)
         if total.n:
-            row.update((f"{metric.name}.{name}", total.of(name)) for name in agg)
+            row.update((f"{metric}.{name}", total.of(name)) for name in agg)
     return row
 
 

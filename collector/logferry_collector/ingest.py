@@ -13,7 +13,7 @@ from logferry_collector.consolidate import Consolidator
 from logferry_collector.discover import Discover
 from logferry_collector.records import Found
 from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
-from logferry_collector.verb import complain
+from logferry_collector.verb import complain, refusal
 
 
 def ingest(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def _take(store: Store, paths: list[Path], home: Home, batch_files: int) -> int:
     looked_at = {one.path for one in found}
     refused = [(path, reject) for path, reject in store.rejects() if path in looked_at]
     for path, reject in refused:
-        complain(f"{path}{f', line {reject.line}' if reject.line else ''}: {reject.fault.value}: {reject.reason}")
+        complain(refusal(path, reject))
     print(f"{len(looked_at)} files looked at, {taken} changes taken in, {len(refused)} refused")
     return NO if refused else FINE
 

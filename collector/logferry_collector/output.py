@@ -1,11 +1,15 @@
-"""Tables and JSON on the standard output; whatever comes from data is made harmless to a terminal first."""
+"""Tables and JSON on the standard output; whatever comes from data is made harmless to a terminal first.
+
+A table is to be looked at: a cell is cut to `MAX_CELL` signs, on a terminal to what fits, and columns that do not fit
+are counted below it. JSON, CSV and Parquet have everything.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from logferry.cli import printable
@@ -13,8 +17,10 @@ from logferry.results import finite
 
 # Signs that JSON lets stand bare and a terminal may act on: DEL and C1, bidi controls, line separators; and surrogates.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What is longer is data to export, not to look at.
-_MAX_CELL = 240
+MAX_CELL = 60
+# A column narrower than this says nothing any more; rather leave it out.
+_MIN_CELL = 10
+_GAP = 2
 
 
 def json_text(value: Any) -> str:
@@ -37,45 +43,76 @@ def cell(value: Any) -> str:
     return printable(text)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: drawn on a terminal, aligned plain text elsewhere."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], whole: Collection[str] = ()) -> None:
+    """Print a table: drawn on a terminal, aligned plain text elsewhere.
+
+    Args:
+        columns: their heads.
+        rows: values, in the order of the columns.
+        whole: heads of columns whose cells are never cut, because people copy them.
+
+    """
     heads = [printable(column) for column in columns]
-    cells = [[_short(cell(value)) for value in row] for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
     right = [
         bool(rows) and all(isinstance(row[position], int | float | None) for row in rows)
         for position in range(len(columns))
     ]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    kept = [head in whole for head in heads]
+    widths = [width if keep else min(width, MAX_CELL) for width, keep in zip(widths, kept, strict=True)]
     if sys.stdout.isatty():
-        _drawn(heads, cells, right)
-    else:
-        _aligned(heads, cells, right)
+        _drawn(heads, cells, right, widths, kept)
+        return
+    for row in [heads, *cells]:
+        fields = zip(row, widths, right, strict=True)
+        print(
+            (" " * _GAP).join(_padded(_cut(text, width), width, at_right) for text, width, at_right in fields).rstrip()
+        )
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
+def _padded(text: str, width: int, to_the_right: bool) -> str:
+    return text.rjust(width) if to_the_right else text.ljust(width)
 
 
-def _drawn(heads: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def fitted(widths: Sequence[int], kept: Sequence[bool], room: int) -> list[int]:
+    """Return the widths with which columns fit into a line: the widest give first, then the last are left out."""
+    for count in range(min(len(widths), room), 0, -1):
+        for limit in range(MAX_CELL, _MIN_CELL - 1, -1):
+            found = [width if keep else min(width, limit) for width, keep in zip(widths[:count], kept, strict=False)]
+            if sum(found) + _GAP * (count - 1) <= room:
+                return found
+    return [room][: len(widths)]
+
+
+def _drawn(
+    heads: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: Sequence[bool],
+    widths: Sequence[int],
+    kept: Sequence[bool],
+) -> None:
     from rich.console import Console  # noqa: PLC0415 - a pipe does not need it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head, to_the_right in zip(heads, right, strict=True):
-        table.add_column(Text(head), justify="right" if to_the_right else "left", overflow="fold")
+    console = Console()
+    fits = fitted(widths, kept, console.width)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    for head, to_the_right, keep, width in zip(heads, right, kept, fits, strict=False):
+        overflow: Any = "fold" if keep else "ellipsis"
+        justify: Any = "right" if to_the_right else "left"
+        table.add_column(Text(head), justify=justify, overflow=overflow, no_wrap=not keep, width=width)
     for row in cells:
-        table.add_row(*(Text(text) for text in row))
-    Console().print(table)
-
-
-def _aligned(heads: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    for row in [heads, *cells]:
-        padded = [
-            text.rjust(width) if to_the_right else text.ljust(width)
-            for text, width, to_the_right in zip(row, widths, right, strict=True)
-        ]
-        print("  ".join(padded).rstrip())
+        table.add_row(*(Text(text) for text in row[: len(fits)]))
+    console.print(table)
+    left_out = len(heads) - len(fits)
+    if left_out:
+        console.print(f"{left_out} more columns do not fit here; --json has all", style="dim", highlight=False)
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

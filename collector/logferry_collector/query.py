@@ -10,6 +10,7 @@ What is read is taken in first where no collector runs for the home, so that an 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,15 +75,25 @@ class Results:
         return grouped(values, keys, bool(inner), wanted, agg)
 
     def diff(self, *run_ids: str) -> dict[str, dict[str, Any]]:
-        """Return the keys in which some of these runs differ, each with the value of every run that has it."""
-        labels = run_ids or tuple(document["run_id"] for document in self)
-        rows = {label: export.flat(self._one(label)) for label in labels}
-        keys = dict.fromkeys(key for row in rows.values() for key in row)
-        return {
-            key: {label: row[key] for label, row in rows.items() if key in row}
-            for key in keys
-            if any(key not in row or row[key] != next(iter(rows.values())).get(key) for row in rows.values())
-        }
+        """Return the keys in which some of these runs differ, each with the value of every run that has it.
+
+        Maps are taken apart into dotted keys. Without ids: these results.
+
+        Raises:
+            UnknownRunError: no run, or more than one, is meant by an id.
+
+        """
+        if run_ids:
+            ids = {run: only_run(self._store, run) for run in run_ids}
+            return export.differences({run: document_of(self._store, self._query, *ids[run]) for run in run_ids})
+        documents = list(self)
+        names = Counter(document["run_id"] for document in documents)
+        return export.differences(
+            {
+                one["run_id"] if names[one["run_id"]] == 1 else f"{one['experiment_id']}/{one['run_id']}": one
+                for one in documents
+            }
+        )
 
     def to_pandas(self) -> Any:
         """Return a DataFrame with a column per key; needs pandas."""
@@ -94,9 +105,6 @@ class Results:
     def to_parquet(self, path: str | Path) -> None:
         """Write a Parquet file; needs pyarrow."""
         export.to_parquet(self, path)
-
-    def _one(self, run: str) -> dict[str, Any]:
-        return document_of(self._store, self._query, *only_run(self._store, run))
 
     def _metrics(self) -> list[Key]:
         return [key for key in self.names.known if key.section == "metrics"]
@@ -163,7 +171,7 @@ class Reader:
 
     def rejects(self) -> list[tuple[str, Reject]]:
         """Return what was refused, by path."""
-        self._refresh()
+        self.refresh()
         return self.store.rejects()
 
     def close(self) -> None:
@@ -178,12 +186,13 @@ class Reader:
         self.close()
 
     def _fresh_query(self) -> Query:
-        self._refresh()
+        self.refresh()
         now_ns = self._clock_ns()
         lost = silent_hosts(self.home.agents, self.store.running_hosts(), now_ns)
         return Query(lost_hosts=lost, lost_before_ns=now_ns - SILENT_NS)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Take in what is new, where no collector does that."""
         if self._take_in is not None:
             try:
                 self._take_in()
@@ -209,10 +218,17 @@ def only_run(store: Store, text: str) -> tuple[str, str]:
 
 
 def document_of(store: Store, query: Query, experiment_id: str, run_id: str) -> dict[str, Any]:
-    """Return one run's result document."""
+    """Return one run's result document.
+
+    Raises:
+        UnknownRunError: it is not there any more.
+
+    """
     ids: Iterable[tuple[Key, str]] = [(EXPERIMENT_ID, experiment_id), (RUN_ID, run_id)]
     where = tuple(Comparison(key, "=", value, value) for key, value in ids)
-    return next(store.documents(replace(query, where=where, sort=None, limit=1)))
+    for document in store.documents(replace(query, where=where, sort=None, limit=1)):
+        return document
+    raise UnknownRunError(f"run {experiment_id}/{run_id} is no longer there; 'logferry runs' lists those that are")
 
 
 def open_store(url: str | None = None) -> Reader:

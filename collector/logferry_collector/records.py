@@ -23,7 +23,28 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stamp:
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return cls(*numbers) if max(numbers) < _HALF else cls(*((one + _HALF) % (2 * _HALF) - _HALF for one in numbers))
+
+    @classmethod
+    def at(cls, path: str) -> Stamp:
+        """Return the stamp of what has a name now, `UNASKABLE` where nobody says.
+
+        Raises:
+            FileNotFoundError: nothing has.
+
+        """
+        try:
+            return cls.of(os.lstat(path))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return UNASKABLE
+
+
+UNASKABLE = Stamp(0, 0, 0, 0, 0)
+# Inode numbers of some network file systems and times after 2262 do not fit a store's integers; they are wrapped.
+_HALF = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from logferry.cli import FINE, Parser
-from logferry_collector.output import print_json, print_table
+from logferry.cli import FINE, Parser, printable
+from logferry_collector.output import print_json
 from logferry_collector.query import Reader
-from logferry_collector.verb import answer, json_option
+from logferry_collector.verb import answer, json_option, refusal
 
 
 def rejects(arguments: list[str]) -> int:
@@ -21,11 +21,9 @@ def rejects(arguments: list[str]) -> int:
             print_json(
                 [dict(zip(keys, (path, one.line or None, one.fault, one.reason), strict=True)) for path, one in found]
             )
-        elif found:
-            print_table(
-                ("file", "line", "fault", "reason"),
-                [[path, one.line or None, one.fault.value, one.reason] for path, one in found],
-            )
+        else:
+            for path, one in found:
+                print(printable(refusal(path, one)))
         return FINE
 
     return answer(options, question)

@@ -8,6 +8,7 @@ checksum of the store's URL. `HOME/agents/<host>.collector.json` is one JSON obj
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,8 @@ from logferry.layout import Home, host_name
 
 # Whoever asks whether a collector runs holds a shared lock for an instant; a start must outlast that.
 _PATIENCE_S = 0.5
+# Clusters mount Lustre and NFS without locks too. Several collectors at once are safe there, and only work twice.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class AlreadyRunningError(Exception):
@@ -45,7 +48,7 @@ def sole_collector(home: Home, url: str) -> Iterator[None]:
     path = _lock_path(home, url)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        if not _locked(fd, fcntl.LOCK_EX, _PATIENCE_S):
+        if not _locked_where_possible(fd):
             pid = os.pread(fd, 32, 0).decode(errors="replace").strip()
             raise AlreadyRunningError(f"a collector (pid {pid}) already serves {home.path} and store {url}")
         os.ftruncate(fd, 0)
@@ -63,8 +66,19 @@ def runs(home: Home, url: str) -> bool:
         return False
     try:
         return not _locked(fd, fcntl.LOCK_SH, 0)
+    except OSError:
+        return False
     finally:
         os.close(fd)
+
+
+def _locked_where_possible(fd: int) -> bool:
+    try:
+        return _locked(fd, fcntl.LOCK_EX, _PATIENCE_S)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return True
 
 
 def _locked(fd: int, kind: int, patience_s: float) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from logferry.cli import FINE, Parser
 from logferry_collector.output import print_json, print_table
 from logferry_collector.query import Reader
-from logferry_collector.verb import answer, json_option
+from logferry_collector.verb import answer, count, json_option
 
 _FIELDS = ("run_id", "experiment_id", "status", "started", "duration_s", "host")
 _MORE = ("timestamp", "group", "attempt", "exit")
@@ -15,7 +17,7 @@ def runs(arguments: list[str]) -> int:
     """List runs, those that started last first."""
     parser = Parser("runs")
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which, as for 'logferry results'")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N")
     json_option(parser)
     options = parser.parse_args(arguments)
 
@@ -24,7 +26,15 @@ def runs(arguments: list[str]) -> int:
         if options.json:
             print_json([{name: document.get(name) for name in _FIELDS + _MORE} for document in found])
         else:
-            print_table(_FIELDS, [[document.get(name) for name in _FIELDS] for document in found])
+            rows = [[_short(name, document.get(name)) for name in _FIELDS] for document in found]
+            print_table(_FIELDS, rows, whole=_FIELDS[:2])
         return FINE
 
     return answer(options, question)
+
+
+def _short(name: str, value: Any) -> Any:
+    """Return what a list of runs needs of a value: seconds."""
+    if name == "started" and isinstance(value, str):
+        return value.partition(".")[0].rstrip("Z").replace("T", " ")
+    return f"{value:.1f}" if name == "duration_s" and isinstance(value, int | float) else value

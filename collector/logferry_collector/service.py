@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -45,16 +45,16 @@ class Service:
     ) -> None:
         self._home, self._url, self._config = home, url, config
         self._clock_ns, self._say = clock_ns, say
-        self._wake = threading.Event()
-        self._watch = Watch(str(home.results), self._wake)
-        self._watching = False
+        # Not an Event: whose signal handler sets one while the same thread is inside of it waits for itself.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._watch = Watch(str(home.results), lambda: self._wake.put(None))
+        self._unwatched = ""  # why there are no notifications
         self._store: Store | None = None
         self._take_in: TakeIn | None = None
         self._backoff_s = 0.0
         self._problem = ""
         self._counts: tuple[int, int] | None = None
         self._stops = 0
-        self._stopping = threading.Event()
         self._last_moment = 0.0
         self._next_scan = 0.0
 
@@ -62,15 +62,11 @@ class Service:
         """End after a last scan; called again, at once."""
         self._stops += 1
         self._last_moment = time.monotonic() + _LAST_SCAN_S
-        self._stopping.set()
-        self._wake.set()
+        self._wake.put(None)
 
     def run(self) -> None:
         self._home.results.mkdir(parents=True, exist_ok=True)
-        refused = self._watch.start()
-        self._watching = not refused
-        if refused:
-            self._say(f"no notifications for {self._home.results}: {refused}; a scan every {self._config.rescan_s:g} s")
+        self._begin_watch()
         try:
             while not self._stops:
                 self._look()
@@ -82,12 +78,19 @@ class Service:
             self._tell(up=False)
             self._close()
 
+    def _begin_watch(self) -> None:
+        before, self._unwatched = self._unwatched, self._watch.start()
+        if self._unwatched and self._unwatched != before:
+            problem, every = self._unwatched, f"{self._config.rescan_s:g} s"
+            self._say(f"no notifications for {self._home.results}: {problem}; a scan every {every}")
+
     def _look(self) -> None:
         """Take in what changed, or note why the store does not take it."""
         try:
             if self._store is None or self._take_in is None:
                 self._store = open_url(self._url)
                 self._take_in = TakeIn(self._store, self._home, self._config, self._clock_ns)
+            self._store.check()
             self._take(self._take_in)
             self._counts = self._store.counts()
         except StoreDownError as error:
@@ -106,34 +109,48 @@ class Service:
     def _take(self, take_in: TakeIn) -> None:
         hints = self._watch.drain()
         if hints is None or time.monotonic() >= self._next_scan:
-            found = take_in.discover.scan()
-            take_in.consolidator.forget_gone_rejects()
+            if not self._watch.holds():  # the directory was removed or replaced; its watch ended with it
+                self._watch.stop()
+                self._begin_watch()
             self._next_scan = time.monotonic() + self._config.rescan_s
+            take_in.consolidator.take(take_in.discover.scan(), self._give_up)
+            take_in.consolidator.forget_void_rejects()
         else:
             found = take_in.discover.look(hints | set(take_in.discover.due()))
-        take_in.consolidator.take(found, self._give_up)
+            take_in.consolidator.take(found, self._give_up)
 
     def _give_up(self) -> bool:
         return self._stops > 1 or (self._stops == 1 and time.monotonic() > self._last_moment)
 
     def _rest(self) -> None:
-        if self._backoff_s:  # hints do not mend a store that is down
-            self._stopping.wait(self._backoff_s)
+        if self._backoff_s:
+            self._pause(self._backoff_s, until_hint=False)  # hints do not mend a store that is down
             return
         pause_s = self._next_scan - time.monotonic()
         due_ns = self._take_in.discover.next_due_ns() if self._take_in else None
         if due_ns is not None:
             pause_s = min(pause_s, (due_ns - self._clock_ns()) / 1e9)
-        if self._wake.wait(max(0.0, pause_s)):
-            self._stopping.wait(self._config.gather_s)
-            self._wake.clear()
+        if self._pause(pause_s, until_hint=True):
+            self._pause(self._config.gather_s, until_hint=False)
+
+    def _pause(self, seconds: float, *, until_hint: bool) -> bool:
+        """Wait for some time or the end, on request for a hint too; say whether there was one."""
+        deadline = time.monotonic() + seconds
+        while not self._stops:
+            try:
+                self._wake.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return False
+            if until_hint:
+                return True
+        return False
 
     def _tell(self, *, up: bool) -> None:
         rows, rejects = self._counts or (None, None)
         held = [{"what": "store", "path": self._url, "error": self._problem}] if self._problem else []
         status: dict[str, Any] = {"up": up, "pid": os.getpid(), "store": self._url, "rows": rows, "rejects": rejects}
         waiting = self._take_in.discover.waiting if self._take_in else None
-        status |= {"waiting": waiting, "watching": self._watching, "time_ns": self._clock_ns(), "held": held}
+        status |= {"waiting": waiting, "watching": not self._unwatched, "time_ns": self._clock_ns(), "held": held}
         write_status(self._home, status)
 
     def _close(self) -> None:

@@ -31,7 +31,7 @@ def sql(arguments: list[str]) -> int:
 
 
 def _ask(reader: Reader, query: str, form: str) -> int:
-    reader.rejects()  # takes in what is new
+    reader.refresh()
     connection = read_only(reader.store.url)
     try:
         cursor = connection.execute(query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
 from logferry_collector.export import columns_of, flat, write_csv, write_parquet
+from logferry_collector.group import Groups
 from logferry_collector.output import print_json, print_markdown, print_table
 from logferry_collector.query import Reader, Results
-from logferry_collector.verb import answer
+from logferry_collector.verb import answer, complain, count
 from logferry_collector.where import WhereError
 
 FORMATS = ("table", "json", "csv", "parquet", "markdown")
+# Beyond so many digits powers of ten read better.
+_MAX_DECIMALS = 8
 _ALWAYS = ("experiment_id", "run_id", "status")
 
 
@@ -31,7 +35,7 @@ def _parser() -> Parser:
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which; all by default")
     parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it comes last")
     parser.add_argument("--desc", action="store_true", help="the greatest first")
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N rows")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N rows")
     parser.add_argument("--group-by", metavar="KEYS", help="aggregate the metrics of runs that agree in these keys")
     parser.add_argument("--over", metavar="KEY", default="seed", help="what tells repetitions apart (seed)")
     parser.add_argument("--columns", metavar="KEYS", help="show these keys (or metrics, with --group-by)")
@@ -39,13 +43,6 @@ def _parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write csv or parquet there")
     return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
 
 
 def _print(reader: Reader, options: argparse.Namespace) -> int:
@@ -64,6 +61,10 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     else:
         columns = columns_of(rows) if options.format in {"csv", "parquet"} else interesting(rows)
     _write(options, columns, rows)
+    if not rows:
+        complain(
+            f"no results match {where!a}" if where else f"no results yet; {reader.home.results} is where they appear"
+        )
     return FINE
 
 
@@ -72,27 +73,38 @@ def _print_groups(found: Results, options: argparse.Namespace) -> int:
     groups = found.group(_names(options.group_by), over=options.over, metrics=metrics)
     rows = groups.rows
     if options.sort:
-        rows = _sorted(rows, found.names.resolve(options.sort).name, options.desc)
+        rows = _sorted(rows, _sort_name(found, groups, options.sort), options.desc)
     rows = rows[: options.limit]
     if options.format in {"json", "csv", "parquet"}:
         _write(options, list(dict.fromkeys(key for row in rows for key in row)), rows)
         return FINE
+    keys, metric_names = groups.keys.values(), groups.metrics.values()
     shown = [
-        {**{key: row[key] for key in groups.keys}, "n": row["n"]} | {m: _mean_and_std(row, m) for m in groups.metrics}
+        {**{key: row[key] for key in keys}, "n": row["n"]} | {name: _mean_and_std(row, name) for name in metric_names}
         for row in rows
     ]
-    _write(options, [*groups.keys, "n", *groups.metrics], shown)
+    _write(options, [*keys, "n", *metric_names], shown)
     return FINE
 
 
+def _sort_name(found: Results, groups: Groups, name: str) -> str:
+    """Return the key of a group's row that groups are sorted by."""
+    if name == "n":
+        return name
+    key = found.names.resolve(name)
+    if key in groups.metrics:
+        return f"{groups.metrics[key]}.mean"
+    if key not in groups.keys:
+        raise WhereError(f"--sort {name!a} is neither a key of the groups nor one of their metrics; nor is it n")
+    return groups.keys[key]
+
+
 def _sorted(rows: list[dict[str, Any]], name: str, desc: bool) -> list[dict[str, Any]]:
-    """Sort by a key or by the mean of a metric; what has no number there comes last."""
-    if rows and not any(name in row or f"{name}.mean" in row for row in rows):
-        raise WhereError(f"--sort {name!a} is neither a key of the groups nor one of their metrics")
-    values = [(row.get(f"{name}.mean", row.get(name)), row) for row in rows]
+    """Sort by a value of the rows; what has no number there comes last."""
+    values = [(row.get(name), row) for row in rows]
     there = [(value, row) for value, row in values if value is not None and value == value]  # noqa: PLR0124 - not NaN
     rest = [row for value, row in values if value is None or value != value]  # noqa: PLR0124
-    there.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=desc)
+    there.sort(key=lambda pair: (0, pair[0]) if isinstance(pair[0], int | float) else (1, str(pair[0])), reverse=desc)
     return [row for _, row in there] + rest
 
 
@@ -101,7 +113,16 @@ def _mean_and_std(row: dict[str, Any], metric: str) -> str | None:
     if mean is None:
         return None
     counted = "" if row[f"{metric}.n"] == row["n"] else f" (n={row[f'{metric}.n']})"
-    return f"{mean:.4g}" + (f" ± {std:.2g}" if std is not None else "") + counted
+    return (f"{mean:.4g}" if std is None else with_deviation(mean, std)) + counted
+
+
+def with_deviation(mean: float, std: float) -> str:
+    """Return both with as many decimals as two significant digits of the deviation have."""
+    if std > 0 and math.isfinite(std) and math.isfinite(mean):
+        decimals = max(0, 1 - int(f"{std:.1e}".partition("e")[2]))
+        if decimals <= _MAX_DECIMALS and abs(mean) < 10**_MAX_DECIMALS:
+            return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+    return f"{mean:.4g} ± {std:.2g}"
 
 
 def _names(text: str) -> list[str]:
@@ -129,7 +150,10 @@ def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str,
         write_parquet(rows, columns, options.output or sys.stdout.buffer)
     else:
         heads = _short_names(columns)
-        (print_markdown if options.format == "markdown" else print_table)(heads, values)
+        if options.format == "markdown":
+            print_markdown(heads, values)
+        else:
+            print_table(heads, values, whole=_ALWAYS)
 
 
 def _write_csv(output: Path | None, columns: list[str], rows: list[dict[str, Any]]) -> None:

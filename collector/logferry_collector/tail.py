@@ -60,7 +60,7 @@ def opened(path: str) -> Iterator[int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        reason = "is a link, which is not followed" if error.errno == errno.ELOOP else f"{error.strerror}"
+        reason = not_regular(stat.S_IFLNK) if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
         raise UnreadableError(reason) from error
     try:
         mode = os.fstat(fd).st_mode
@@ -81,7 +81,7 @@ def not_regular(mode: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return f"is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file"
+    return f"is {kinds.get(stat.S_IFMT(mode), 'something else')}; only files are read"
 
 
 def read_on(fd: int, form: Format, state: FileState | None) -> Slice:

@@ -30,6 +30,6 @@ class TakeIn:
             StoreDownError: the store cannot be written now.
 
         """
-        taken = self.consolidator.take(self.discover.scan())
-        self.consolidator.forget_gone_rejects()
+        taken = self.consolidator.take(self.discover.scan(full=True))
+        self.consolidator.forget_void_rejects()
         return taken

@@ -9,12 +9,20 @@ from collections.abc import Callable
 from logferry.cli import NO, Parser, UsageError, printable, settings_of
 from logferry_collector.export import MissingPackageError
 from logferry_collector.query import Reader, UnknownRunError, open_reader
+from logferry_collector.records import Reject
 from logferry_collector.store import StoreDownError, StoreRefusedError
 from logferry_collector.where import WhereError
 
 
 def json_option(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def count(text: str) -> int:
+    """Return an option's value that says how many at most."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!a} is no whole number; it says how many rows at most")
+    return int(text)
 
 
 def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> int:
@@ -30,6 +38,11 @@ def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> in
     except (StoreDownError, UnknownRunError) as error:
         complain(str(error))
         return NO
+
+
+def refusal(path: str, reject: Reject) -> str:
+    """Return one line that says what was refused and why, as compilers do it."""
+    return f"{path}{f':{reject.line}' if reject.line else ''}: {reject.fault.value}: {reject.reason}"
 
 
 def complain(message: str) -> None:

@@ -6,7 +6,9 @@ other machines write on a network file system; the scan finds all that.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -22,17 +24,19 @@ _MAX_HINTS = 10_000
 
 
 class Watch(FileSystemEventHandler):
-    """Gathers the paths that were written to below a directory, and sets `wake`."""
+    """Gathers the paths that were written to below a directory, and calls `wake` for the first of them."""
 
-    def __init__(self, root: str, wake: threading.Event) -> None:
+    def __init__(self, root: str, wake: Callable[[], None]) -> None:
         self._root = root
         self._wake = wake
         self._lock = threading.Lock()
         self._paths: set[str] = set()
         self._observer: BaseObserver | None = None
+        self._watched: tuple[int, int] | None = None
 
     def start(self) -> str:
         """Begin to watch; return why that is not possible, or the empty string."""
+        self._watched = self._identity()
         kind = filesystem_type(Path(self._root))
         if is_network(kind):
             return f"{kind} does not say what other machines write"
@@ -52,13 +56,26 @@ class Watch(FileSystemEventHandler):
             self._observer.join()
             self._observer = None
 
+    def holds(self) -> bool:
+        """Say whether the directory is the one that `start` was told of; a new one of its name needs a new start."""
+        return self._watched == self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._root)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type not in _WRITES or (event.is_directory and event.event_type == "modified"):
             return
         path = event.dest_path or event.src_path
         with self._lock:
-            self._paths.add(path if isinstance(path, str) else bytes(path).decode(errors="surrogateescape"))
-        self._wake.set()
+            first = not self._paths
+            self._paths.add(os.fsdecode(path))
+        if first:
+            self._wake()
 
     def drain(self) -> set[str] | None:
         """Return the paths gathered since the last call, or None where they are too many."""

@@ -30,6 +30,10 @@ _TOKEN = re.compile(
 )
 
 
+# Not all that Python takes for one: 2024_01 is a name.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
+
+
 class WhereError(ValueError):
     """A query cannot be understood; the message shows where."""
 
@@ -166,14 +170,11 @@ def literal(text: str, bare: str) -> str | int | float | bool:
         return bare
     if text in {"true", "false"}:
         return text == "true"
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        # NaN equals nothing, so whoever writes it means the text; integers beyond 64 bits are no SQL numbers.
-        return text if number != number or (abs(number) >= 1 << 63 and kind is int) else number  # noqa: PLR0124
-    return text
+    if not _NUMBER.fullmatch(text):
+        return text
+    # Integers beyond 64 bits are floats to a store; NaN equals nothing, so whoever writes it means the text.
+    number = float(text)
+    return int(text) if text.lstrip("+-").isdigit() and abs(number) < 1 << 63 else number
 
 
 def _error(text: str, column: int, problem: str) -> WhereError:

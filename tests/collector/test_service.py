@@ -150,7 +150,7 @@ def test_inotify_limits_are_a_reason_and_no_error(place: Place, monkeypatch: pyt
 
     monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", full)
     place.home.results.mkdir(parents=True)
-    assert "inotify watch limit reached" in Watch(str(place.home.results), threading.Event()).start()
+    assert "inotify watch limit reached" in Watch(str(place.home.results), lambda: None).start()
 
 
 def test_while_the_store_is_locked_nothing_is_skipped_and_it_is_said(

@@ -22,15 +22,15 @@ class JSON:
     def parse(self, data: bytes, lines: int, *, end: bool) -> Parsed:  # noqa: ARG002 - a whole file has no cursor
         try:
             document = decode(data)
-        except DeepError as error:
+        except BeyondError as error:
             return Parsed([], len(data), 0, [Reject(0, Fault.INVALID, str(error))])
         except ValueError as error:
             return Parsed([], 0, 0, unfinished=f"not JSON: {error}" if data.strip() else "the file is empty")
         return Parsed([(1, document)], len(data), 0)
 
 
-class DeepError(ValueError):
-    """A document is nested deeper than any store keeps."""
+class BeyondError(ValueError):
+    """A document is whole, and beyond what a store keeps: nested too deep, or a number of thousands of digits."""
 
 
 def decode(data: bytes) -> Any:
@@ -40,17 +40,21 @@ def decode(data: bytes) -> Any:
     refuse the NaN that Python itself writes.
 
     Raises:
-        DeepError: it is nested too deep.
+        BeyondError: it is nested too deep, or a number is too long.
         ValueError: it is not JSON, or not UTF-8.
 
     """
     try:
         value = _DECODER.decode(data.decode("utf-8-sig"))
     except RecursionError:
-        raise DeepError(f"nested deeper than {MAX_DEPTH}") from None
+        raise BeyondError(f"nested deeper than {MAX_DEPTH}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # Python's own bound, because converting digits takes the square of their number
+        raise BeyondError(f"a number is too long: {error}") from error
     # Counting brackets is a bound on the depth, and spares walking almost every document.
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise DeepError(f"nested deeper than {MAX_DEPTH}")
+        raise BeyondError(f"nested deeper than {MAX_DEPTH}")
     return value
 
 

@@ -7,6 +7,8 @@ but the cursor stays before it: when the file grows, that line is read again and
 
 from __future__ import annotations
 
+from json import JSONDecodeError
+
 from logferry_collector.formats.json import decode
 from logferry_collector.records import Fault, Parsed, Reject
 
@@ -32,14 +34,19 @@ def _take(line: bytes, number: int, into: Parsed) -> None:
     try:
         into.documents.append((number, decode(line)))
     except ValueError as error:
-        into.rejects.append(Reject(number, Fault.INVALID, f"not JSON: {error}"))
+        into.rejects.append(Reject(number, Fault.INVALID, f"not JSON: {_why(error)}"))
+
+
+def _why(error: ValueError) -> str:
+    # Its own words count lines from the one that is bad.
+    return f"{error.msg} at column {error.colno}" if isinstance(error, JSONDecodeError) else str(error)
 
 
 def _last(tail: bytes, number: int, into: Parsed, *, end: bool) -> str:
     try:
         document = decode(tail)
     except ValueError as error:
-        return f"last line: not JSON: {error}"
+        return f"last line: not JSON: {_why(error)}"
     if not end:
         return "last line: without its line feed"
     into.documents.append((number, document))

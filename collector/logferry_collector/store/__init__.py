@@ -48,7 +48,7 @@ class Store(Protocol):
         """Commit some files' changes in one transaction; say of each whether its version still held."""
 
     def drop_rejects(self, paths: Sequence[str]) -> None:
-        """Forget what was refused of some files that are gone."""
+        """Forget what was refused of some files that are gone; one that comes back is read as if it had changed."""
 
     # Reading
     def keys(self) -> list[Key]:
@@ -77,6 +77,9 @@ class Store(Protocol):
 
     def prepare(self, keys: Sequence[Key]) -> None:
         """Make access by these keys fast, where that pays; never fails."""
+
+    def check(self) -> None:
+        """Raise `StoreDownError` where what was opened is no longer what the URL names."""
 
     def close(self) -> None: ...
 

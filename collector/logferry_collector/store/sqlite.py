@@ -16,7 +16,7 @@ from typing import Any
 from logferry.layout import filesystem_type, is_network
 from logferry.results import finite
 from logferry_collector.records import Fault, FileState, Intake, Record, Reject, Stamp
-from logferry_collector.store import StoreRefusedError
+from logferry_collector.store import StoreDownError, StoreRefusedError
 from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.migrations import migrate
 from logferry_collector.store.sqlite_reader import SQLiteReader, reaching
@@ -24,6 +24,7 @@ from logferry_collector.store.winner import Candidate, metrics_of, winner_of
 
 _FILE = 'path, version, device, inode, size, mtime_ns, ctime_ns, "offset", marker, lines'
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_NO_SIZE = (1 << 63) - 1
 # Runs whose visible row is to be made anew, with the row that was just put in, if one was.
 _Touched = dict[tuple[str, str], tuple[int, dict[str, Any]] | None]
 
@@ -51,11 +52,17 @@ class SQLite(SQLiteReader):
             with reaching(path):
                 migrate(connection, str(path), busy_s)
                 connection.execute("PRAGMA synchronous = NORMAL")
+                self._identity = _identity(path)
         except BaseException:
             connection.close()
             raise
         super().__init__(connection, path)
         self._catalogue = Catalogue(connection)
+
+    def check(self) -> None:
+        with reaching(self.path):
+            if _identity(self.path) != self._identity:
+                raise StoreDownError(f"store {self.path}: was replaced while it was open")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -102,6 +109,8 @@ class SQLite(SQLiteReader):
                 file = self._connection.execute("SELECT id FROM file WHERE path = ?", [path]).fetchone()
                 if file:
                     self._connection.execute("DELETE FROM reject WHERE file = ?", file)
+                    # No file has this size: the cursor, by which a renamed file is known, stays.
+                    self._connection.execute("UPDATE file SET size = ? WHERE id = ?", [_NO_SIZE, *file])
                     self._connection.execute(
                         "DELETE FROM file WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM candidate WHERE file = ?1)", file
                     )
@@ -201,6 +210,11 @@ class SQLite(SQLiteReader):
                 *(winner.mtime_ns, dumped(document.get("config") or {}), dumped(metrics_of(candidates))),
             ],
         )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _duplicate(record: Record, line: int) -> Reject:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from logferry_collector.records import Fault, Reject
-from logferry_collector.store import StoreDownError
-from logferry_collector.store.sqlite_sql import FROM, json_path, ordered, shown, status, tail_of
+from logferry_collector.store import StoreDownError, StoreRefusedError
+from logferry_collector.store.sqlite_sql import FROM, MAPS, RUN_ID, STATUS, json_path, ordered, source, status, tail_of
 from logferry_collector.where import Key, Query
 
 # Below this a scan is as fast as an index, and most homes stay below it.
@@ -29,6 +29,10 @@ def reaching(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            raise StoreRefusedError(
+                f"store {path}: {error}; move it away with its -wal and -shm, and it is made anew from the result files"
+            ) from error
         raise StoreDownError(f"store {path}: {error}") from error
     except OSError as error:
         raise StoreDownError(f"store {path}: {error.strerror}") from error
@@ -68,13 +72,17 @@ class SQLiteReader:
             yield document
 
     def values(self, query: Query, keys: Sequence[Key]) -> Iterator[tuple[Any, ...]]:
-        expressions, parameters = [], []
-        for key in keys:
-            expression, bound = shown(key, query)
-            expressions.append(expression)
-            parameters += bound
-        tail, bound = tail_of(query)
-        yield from self._rows(f"SELECT {', '.join(expressions)} {FROM} {tail}", [*parameters, *bound])
+        # Maps come whole and are taken apart here: a statement has room for 2,000 columns only, and SQLite would give
+        # true as 1 and a long integer as a float.
+        sources = list(dict.fromkeys(map(source, keys))) or [RUN_ID]
+        places = [(sources.index(source(key)), key.path) for key in keys]
+        shown_status, before = status(query)
+        columns = [shown_status if name == STATUS else name for name in sources]
+        tail, parameters = tail_of(query)
+        bound = before if STATUS in sources else []
+        for row in self._rows(f"SELECT {', '.join(columns)} {FROM} {tail}", [*bound, *parameters]):
+            found = [json.loads(value) if name in MAPS else value for name, value in zip(sources, row, strict=True)]
+            yield tuple(_below(found[place], path) for place, path in places)
 
     def runs_like(self, text: str) -> list[tuple[str, str]]:
         experiment, slash, run = text.rpartition("/")
@@ -119,11 +127,20 @@ class SQLiteReader:
             if missing and self.counts()[0] >= _INDEX_FROM_ROWS:
                 for key in missing:
                     self._connection.execute(
-                        f'CREATE INDEX IF NOT EXISTS "{_index_name(key)}" ON result ({ordered(key, table="")})'
+                        f'CREATE INDEX IF NOT EXISTS "{_index_name(key)}" ON result ({ordered(key, alias="")})'
                     )
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _below(value: Any, path: Sequence[str]) -> Any:
+    """Return what lies at a path of a map; a column's value is the value itself."""
+    if not isinstance(value, dict):
+        return value
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _index_name(key: Key) -> str:

@@ -6,13 +6,18 @@ text. The expression of a key is the same text in queries and in the index made 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from logferry_collector.where import Comparison, Key, Query
 
 FROM = "FROM result r JOIN candidate c ON c.id = r.candidate"
-_COLUMNS = {"experiment_id": "r.experiment_id", "run_id": "r.run_id", "host": "r.host"}
+RUN_ID, STATUS = "r.run_id", "r.status"
+_COLUMNS = {"experiment_id": "r.experiment_id", "run_id": RUN_ID, "status": STATUS, "host": "r.host"}
+# Columns that hold a map as JSON.
+_DOCUMENT = "c.document"
+MAPS = frozenset({_DOCUMENT, "r.config", "r.metrics"})
 _TEXT_FIELDS = frozenset("experiment_id run_id timestamp status model dataset notes group host started owner".split())
 _INFINITY = "9e999"  # how SQLite writes it
 
@@ -23,16 +28,19 @@ def json_path(path: Sequence[str]) -> str:
     return "'$" + inner.replace("'", "''") + "'"
 
 
-def raw(key: Key, table: str = "r.") -> str:
-    """Return the expression of a key's value as it stands in the document."""
+def source(key: Key) -> str:
+    """Return the column that a key's value is, or is in (see `MAPS`)."""
     if key.section == "field":
-        return _COLUMNS.get(key.name) or f"json_extract(c.document, {json_path(key.path)})"
-    return f"json_extract({table}{key.section}, {json_path(key.path)})"
+        return _COLUMNS.get(key.name, _DOCUMENT)
+    return f"r.{key.section}"
 
 
-def ordered(key: Key, table: str = "r.") -> str:
+def ordered(key: Key, alias: str = "r.") -> str:
     """Return the expression that is compared and sorted: NaN is NULL, infinities are numbers."""
-    value = raw(key, table)
+    column = source(key) if key.section == "field" else f"{alias}{key.section}"
+    value = (
+        column if key.section == "field" and column not in MAPS else f"json_extract({column}, {json_path(key.path)})"
+    )
     if key.section != "metrics":
         return value
     return (
@@ -44,19 +52,15 @@ def ordered(key: Key, table: str = "r.") -> str:
 def status(query: Query) -> tuple[str, list[Any]]:
     """Return the expression of the status as it is shown: LOST where a host fell silent."""
     if not query.lost_hosts:
-        return "r.status", []
-    marks = ",".join("?" * len(query.lost_hosts))
-    return (
-        f"CASE WHEN r.status = 'RUNNING' AND r.mtime_ns < ? AND r.host IN ({marks}) THEN 'LOST' ELSE r.status END",
-        [query.lost_before_ns, *query.lost_hosts],
-    )
+        return STATUS, []
+    # As one parameter: there may be more hosts than a statement has room for.
+    lost = "r.status = 'RUNNING' AND r.mtime_ns < ? AND r.host IN (SELECT value FROM json_each(?))"
+    return f"CASE WHEN {lost} THEN 'LOST' ELSE r.status END", [query.lost_before_ns, json.dumps(query.lost_hosts)]
 
 
-def shown(key: Key, query: Query, *, sortable: bool = False) -> tuple[str, list[Any]]:
-    """Return the expression of a key in a query, and its parameters."""
-    if key == ("field", ("status",)):
-        return status(query)
-    return (ordered if sortable else raw)(key), []
+def _compared(key: Key, query: Query) -> tuple[str, list[Any]]:
+    """Return the expression of a key in a condition or an order, and its parameters."""
+    return status(query) if source(key) == STATUS else (ordered(key), [])
 
 
 def tail_of(query: Query) -> tuple[str, list[Any]]:
@@ -69,7 +73,7 @@ def tail_of(query: Query) -> tuple[str, list[Any]]:
         parameters += bound
     order = ""
     if query.sort is not None:
-        expression, bound = shown(query.sort, query, sortable=True)
+        expression, bound = _compared(query.sort, query)
         order = f"{expression} {'DESC' if query.desc else 'ASC'} NULLS LAST, "
         parameters += bound
     direction = "DESC" if query.desc and query.sort is None else "ASC"
@@ -81,7 +85,7 @@ def tail_of(query: Query) -> tuple[str, list[Any]]:
 
 
 def _condition(comparison: Comparison, query: Query) -> tuple[str, list[Any]]:
-    expression, before = shown(comparison.key, query, sortable=True)
+    expression, before = _compared(comparison.key, query)
     values = _values(comparison)
     if comparison.op == "=":
         return f"{expression} IN ({','.join('?' * len(values))})", [*before, *values]
