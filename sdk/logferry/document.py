@@ -18,7 +18,7 @@ from typing import Any
 
 from logferry import results, spool
 from logferry.diagnostics import complain
-from logferry.events import plain, plain_key
+from logferry.events import plain
 from logferry.layout import Home, NodeDir
 
 _SILENT_HOST_S = 300.0
@@ -78,7 +78,8 @@ class Document:
 
     def add_environment(self, environment: dict[str, Any]) -> None:
         with self._lock:
-            self._data["environment"] = environment
+            # Arguments and paths may hold bytes that are no text.
+            self._data["environment"] = plain(environment)[0]
             self._data["revision"] += 1
 
     def _touch(self, now_ns: int) -> None:
@@ -101,25 +102,32 @@ class Document:
 
     def _claim_existing(self) -> None:
         found = results.read(self._path)
-        attempt = int(found.get("attempt") or 1) + 1
         if found.get("owner") == self._producer:
             self.owner = True
             return
+        attempt = _count(found, "attempt") + 1
         mark = self._path.with_name(f".{self._path.stem[:100]}.attempt-{attempt}")
         if self._lives(found) or not results.create(mark, {"owner": self._producer}):
             self.owner = False
             return
+        try:
+            # Whoever took over meanwhile has taken its mark away again: only the file tells.
+            self.owner = _count(results.read(self._path), "attempt") < attempt
+            if self.owner:
+                self._take_over(found, attempt)
+        finally:
+            with suppress(OSError):
+                mark.unlink()
+
+    def _take_over(self, found: dict[str, Any], attempt: int) -> None:
         with self._lock:
             for field in ("metrics", "config"):
-                older = found.get(field)
-                self._data[field] = {**(older if isinstance(older, dict) else {}), **self._data[field]}
+                self._data[field] = {**(found.get(field) or {}), **self._data[field]}
             self._data["attempt"] = attempt
-            self._data["revision"] = int(found.get("revision") or 1) + 1
+            self._data["revision"] = _count(found, "revision") + self._data["revision"]
             document = dict(self._data)
         results.replace(self._path, document)
-        self.owner, self._saved = True, document["revision"]
-        with suppress(OSError):
-            mark.unlink()
+        self._saved = document["revision"]
 
     def _lives(self, found: dict[str, Any]) -> bool:
         if found.get("status") in results.FINAL:
@@ -162,9 +170,9 @@ def first_document(
         "dataset": plain(given.get("dataset"))[0],
         "config": config_map(given.get("config")),
         "metrics": {},
-        "notes": str(given.get("notes") or ""),
-        "group": given.get("group"),
-        "tags": [str(tag) for tag in _listed(given.get("tags"))],
+        "notes": _text(given.get("notes")) or "",
+        "group": _text(given.get("group")),
+        "tags": [_text(tag) for tag in _listed(given.get("tags"))],
         "host": host,
         "started": stamp(started_ns),
         "duration_s": None,
@@ -187,11 +195,21 @@ def config_map(config: Any) -> dict[str, Any]:
 
 def _plain_map(values: Mapping[str, Any]) -> dict[str, Any]:
     found = plain(values)[0]
-    return found if isinstance(found, dict) else {plain_key("value"): found}
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def _text(value: Any) -> str | None:
+    found = plain(value)[0]
+    return found if found is None else str(found)
 
 
 def _listed(tags: Any) -> list[Any]:
-    return [tags] if isinstance(tags, str) else list(tags or ())
+    found = plain(tags)[0]
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
+def _count(document: dict[str, Any], field: str) -> int:
+    return int(document.get(field) or 1)
 
 
 def stamp(time_ns: int) -> str:
