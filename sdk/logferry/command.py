@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from time import monotonic
 from typing import BinaryIO
 
 from logferry.cli import Parser, UsageError
@@ -73,7 +74,11 @@ class _Passing:
 
 def _run(run: Run, command: list[str], passing: _Passing) -> int:
     run.info("CommandStarted", command=command)
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    try:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    except OSError as error:  # a script without an interpreter, a program for another machine
+        run.end(FAILED, {"exception": f"{command[0]}: {error.strerror}"})
+        raise UsageError(f"exec: {command[0]!r} cannot be executed: {error.strerror}") from error
     passing.to(child)
     assert child.stdout is not None  # noqa: S101 - asked for above
     assert child.stderr is not None  # noqa: S101 - asked for above
@@ -84,8 +89,9 @@ def _run(run: Run, command: list[str], passing: _Passing) -> int:
     for reader in readers:
         reader.start()
     code = child.wait()
+    rest_until = monotonic() + _REST_S
     for reader in readers:
-        reader.join(_REST_S)
+        reader.join(max(0.0, rest_until - monotonic()))
     status, how = _ended(code)
     run.info("CommandEnded", **how)
     run.end(status, how)
