@@ -1,6 +1,6 @@
 """A `logging.Handler` that turns the standard library's records into events.
 
-The event's name is the logger's name, the message is the record's message; `extra`, function and line are fields. It
+The event's name is the logger's name, the message is the record's message; `extra`, exception and stack are fields. It
 never recurses: records of pyzmq and of logferry itself are left out, and so is whatever is logged while a record is
 being handled on the same thread.
 """
@@ -36,6 +36,13 @@ class Handler(logging.Handler):
     def createLock(self) -> None:  # noqa: N802 - the base class's name
         """Have no lock: an append needs none, and a lock may be held by another thread at a fork."""
         self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record if the filters let it pass; the base class's method wants a lock from Python 3.13 on."""
+        passed: Any = self.filter(record)
+        if passed:  # from Python 3.12 on a filter may return a record in place of the one that it was given
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Turn one record into one event. Never raises, as the base class's `handleError` may be set to."""
