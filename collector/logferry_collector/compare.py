@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
 from logferry_collector.export import differences
@@ -39,7 +40,7 @@ def compare(arguments: list[str]) -> int:
             print_json(found)
         elif found:
             cells = {
-                key: _from_difference([cell(values.get(label)) for label in labels]) for key, values in found.items()
+                key: _from_difference([_cell(values.get(label)) for label in labels]) for key, values in found.items()
             }
             print_table(["", *labels], [[key, *texts] for key, texts in cells.items()])
         else:
@@ -49,10 +50,16 @@ def compare(arguments: list[str]) -> int:
     return answer(options, question)
 
 
+def _cell(value: Any) -> str:
+    """Return a value as one line; of several lines, as a traceback has, the last is the one that tells."""
+    lines = value.strip().splitlines() if isinstance(value, str) else []
+    return f"… {cell(lines[-1])}" if len(lines) > 1 else cell(value)
+
+
 def _from_difference(texts: Sequence[str]) -> list[str]:
     """Leave out what long cells have in common, or the difference would be cut off."""
     there = [text for text in texts if text]
     same = sum(1 for _ in takewhile(lambda signs: len(set(signs)) == 1, zip(*there, strict=False))) - _CONTEXT
-    if max(map(len, texts)) <= MAX_CELL // 2 or same <= 0 or len(set(texts)) == 1:
+    if max(map(len, texts)) <= MAX_CELL // 2 or same <= 0 or len(set(there)) == 1:
         return list(texts)
     return [f"…{text[same:]}" if text else "" for text in texts]

@@ -21,7 +21,7 @@ from logferry_collector.formats import Format, format_of
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.store import Store
-from logferry_collector.tail import Slice, UnreadableError, digest, marker, opened, read_on, was_renamed
+from logferry_collector.tail import Slice, UnreadableError, digest, line_end, marker, opened, read_on, was_renamed
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
@@ -114,9 +114,10 @@ class Consolidator:
             with opened(found.path) as fd:
                 part = read_on(fd, form, state)
                 too_large = _too_large(part, form)
-                if too_large:
+                behind = line_end(fd, part.start + len(part.data)) if too_large and form.grows else None
+                if too_large and behind is None:
                     return self._refused(found, state, Reject(0, Fault.TOO_LARGE, too_large))
-                return self._read(found, form, state, part, fd)
+                return self._read(found, form, state, part, fd, behind)
         except UnreadableError as error:
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, str(error)))
         except FileNotFoundError:
@@ -124,11 +125,19 @@ class Consolidator:
         except OSError as error:  # a failing disk, a stale handle of a network file system
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, f"cannot be read: {error.strerror}"))
 
-    def _read(self, found: Found, form: Format, state: FileState | None, part: Slice, fd: int) -> _Step:
+    def _read(
+        self, found: Found, form: Format, state: FileState | None, part: Slice, fd: int, behind: int | None
+    ) -> _Step:
+        """Take what was read, or of a line too long, of which that is the beginning, that it ends at `behind`."""
         age_ns = self._clock_ns() - max(part.stamp.mtime_ns, part.stamp.ctime_ns)
         # A time far in the future is that of another clock, which says nothing.
         settled = age_ns >= self._settle_ns or age_ns < -self._settle_ns
-        parsed = form.parse(part.data, part.lines, end=settled and part.at_end)
+        if behind is None:
+            parsed = form.parse(part.data, part.lines, end=settled and part.at_end)
+        else:
+            parsed = Parsed(
+                [], behind - part.start, 1, [Reject(part.lines + 1, Fault.TOO_LARGE, _too_large(part, form))]
+            )
         more = bool(parsed.taken) and not part.at_end
         waits = bool(parsed.unfinished) and not more and not settled
         mark = marker(fd, part.start + parsed.taken) if form.grows else digest(part.data[: parsed.taken])
@@ -207,4 +216,14 @@ def _name(path: str) -> str:
 def _exists(name: str) -> bool:
     """Say whether the file is there that `_name` gave this name."""
     escaped = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode())
-    return os.path.lexists(name) or os.path.lexists(escaped)
+    return _there(name) or _there(escaped)
+
+
+def _there(path: str | bytes) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # nobody says; `lexists` would say no
+        return True
+    return True

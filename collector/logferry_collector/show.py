@@ -128,7 +128,7 @@ def _wrapped(text: str, lead: str) -> str:
         return (lead + text).rstrip()
     width = max(40, shutil.get_terminal_size().columns)
     indent = " " * min(len(lead) + 2, width // 2)
-    return "\n".join(textwrap.wrap(text, width, initial_indent=lead, subsequent_indent=indent, drop_whitespace=False))
+    return "\n".join(textwrap.wrap(text, width, initial_indent=lead, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def _seal(seal: Mapping[str, Any]) -> str:

@@ -57,7 +57,8 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     rows = [flat(document) for document in documents]
     if options.columns:
         columns = [found.names.resolve(name).full_name for name in _names(options.columns)]
-        rows = [{column: row.get(column) for column in columns} for row in rows]
+        everything = [document | flat(document, deep=True) for document in documents]
+        rows = [{column: row.get(column) for column in columns} for row in everything]
     else:
         columns = columns_of(rows) if options.format in {"csv", "parquet"} else interesting(rows)
     _write(options, columns, rows)

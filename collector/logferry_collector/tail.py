@@ -118,6 +118,16 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
+def line_end(fd: int, offset: int) -> int | None:
+    """Return the offset behind the next line feed at or after an offset; None where no more comes."""
+    while data := os.pread(fd, 1 << 20, offset):
+        found = data.find(b"\n")
+        if found >= 0:
+            return offset + found + 1
+        offset += len(data)
+    return None
+
+
 def _read(fd: int, size: int, offset: int) -> bytes:
     """Read `size` bytes, fewer only at the end of the file."""
     data = os.pread(fd, size, offset)

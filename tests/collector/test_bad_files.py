@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logferry_collector.formats.json import JSON
+from logferry_collector.formats.jsonl import JSONLines
 from support.collecting import SAMPLE, Place
 
 
@@ -43,6 +47,7 @@ def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
         ({"run_id": ""}, "is empty"),
         ({"run_id": 7}, "run_id is a int"),
         ({"experiment_id": "a\x1b[31m"}, "contains a control character"),
+        ('{"config": {"x": ' + "9" * 10_000 + "}}", "a number is too long"),
         ('{"config": ' + '{"a":' * 101 + "1" + "}" * 102, "nested deeper"),
     ],
 )
@@ -83,11 +88,12 @@ def test_a_fifo_a_socket_and_a_link_are_refused_and_never_opened(place: Place, r
     assert place.ids() == ["good"]
 
 
-def test_a_linked_directory_is_not_followed(place: Place, root: Path) -> None:
+def test_a_linked_directory_is_not_followed_and_said(place: Place, root: Path) -> None:
     place.write("e/good.json", SAMPLE)
     (place.home.results / "loop").symlink_to(place.home.results)
     place.collect()
-    assert place.ids() == ["good"]
+    assert (place.ids(), place.faults()) == (["good"], [("loop", 0, "unreadable")])
+    assert place.store.rejects()[0][1].reason == "is a link, which is not followed; only files are read"
 
 
 def test_a_file_without_permission_is_refused_and_taken_once_it_may_be_read(
@@ -139,3 +145,94 @@ def test_an_unchanged_reject_is_not_read_again(place: Place) -> None:
     place.ahead_s += 1
     place.collect()
     assert place.collect() == 0
+
+
+def denied(really: Callable[..., Any], ending: str) -> Callable[..., Any]:
+    """Return a call of the file system that fails for some paths."""
+
+    def call(path: str, *rest: Any, **more: Any) -> Any:
+        if str(path).endswith(ending):
+            raise PermissionError(13, "Permission denied", path)
+        return really(path, *rest, **more)
+
+    return call
+
+
+def test_a_directory_that_cannot_be_listed_is_said_once_until_it_can(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("closed/r.json", SAMPLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", denied(os.scandir, "closed"))
+        assert [place.collect(), place.collect()] == [1, 0]
+        place.restart()
+        assert (place.collect(), place.faults()) == (0, [("closed", 0, "unreadable")])
+    place.collect()
+    assert (place.ids(), place.faults()) == (["r"], [])
+
+
+def test_a_directory_in_which_no_file_can_be_asked_about_stops_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("e/bad.json", SAMPLE)
+    place.write("e/good.json", SAMPLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", denied(os.lstat, "bad.json"))
+        place.collect()
+        place.ahead_s += 1
+        assert place.collect() == 0
+        assert (place.ids(), place.faults()) == (["good"], [("bad.json", 0, "unreadable")])
+    place.collect()
+    assert (place.ids(), place.faults()) == (["bad", "good"], [])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_rejects_stand_again_when_their_directory_comes_back(place: Place, restarted: bool) -> None:
+    place.write("e/was-good.json", SAMPLE)
+    place.append("e/rows.jsonl", {"run_id": "one"}, "bad", {"run_id": "two"})
+    place.collect()
+    place.write("e/was-good.json", [])
+    place.write("e/bad.json", [])
+    place.collect()
+    before = place.faults()
+    away = place.home.results.rename(place.home.path / "away")
+    place.ahead_s += 1
+    place.collect()
+    assert place.faults() == []
+    away.rename(place.home.results)
+    if restarted:
+        place.restart()
+    place.collect()
+    assert len(before) == 3
+    assert (place.faults(), place.ids()) == (before, ["one", "two", "was-good"])
+
+
+def test_a_line_that_is_too_long_is_refused_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JSONLines, "max_bytes", 100)
+    long = {"run_id": "long", "notes": "x" * 500}
+    place.append("e/r.jsonl", {"run_id": "a"}, long, {"run_id": "b"}, long)
+    place.collect()
+    assert (place.ids(), place.faults()) == (["a", "b"], [("r.jsonl", 2, "too large"), ("r.jsonl", 4, "too large")])
+    place.append("e/r.jsonl", {"run_id": "c"}, json.dumps(long), end="")
+    place.collect()
+    assert (place.ids(), place.faults()[0]) == (["a", "b", "c"], ("r.jsonl", 0, "too large"))
+    place.append("e/r.jsonl", "", {"run_id": "d"})
+    place.collect()
+    assert (place.ids(), [line for _, line, _ in place.faults()]) == (["a", "b", "c", "d"], [2, 4, 6])
+
+
+def test_a_document_of_thousands_of_odd_keys_is_kept_to_the_letter(place: Place) -> None:
+    odd = ["a.b", 'q"', "'; DROP TABLE result; --", "nul\x00", "\u202ebidi", "back\\slash", "", "$", "\ud800", "k[0]"]
+    config = {key: number for number, key in enumerate([*odd, *map(str, range(10_000))])} | {"a": {"b": 1}}
+    place.write("e/r.json", {"config": config, "metrics": {f"m{number}": number for number in range(3_000)}})
+    place.collect()
+    (document,) = place.documents("config.$ = 7")
+    assert (document["config"], place.ids('"config.\'; DROP TABLE result; --" = 2')) == (config, ["r"])
+    (row,) = place.reader.results().group("experiment_id")
+    assert row["m2999.mean"] == 2999
+
+
+def test_of_a_key_that_stands_twice_the_last_counts(place: Place) -> None:
+    place.write("e/r.json", '{"status": "RUNNING", "status": "FAILED"}')
+    place.collect()
+    assert place.documents()[0]["status"] == "FAILED"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from logferry_collector.discover import Discover
 from logferry_collector.records import Stamp
 
-HOUR_NS = 3_600 * 10**9
+DAY_NS = 86_400 * 10**9
 
 
 class Clock:
@@ -67,12 +68,12 @@ def test_unchanged_directories_are_not_listed_again(
         assert take(discover) == ["a.json"]
 
 
-def test_a_change_in_place_of_a_file_quiet_for_hours_is_found_by_a_later_scan(
+def test_a_change_in_place_of_a_file_quiet_for_days_is_found_by_a_later_scan(
     root: Path, discover: Discover, clock: Clock
 ) -> None:
     path = root / "a.json"
     path.write_text("{}")
-    clock.ahead_ns = 2 * HOUR_NS
+    clock.ahead_ns = 2 * DAY_NS
     take(discover)
     path.write_text("{ }")
     assert ["a.json"] in [take(discover) for _ in range(30)]
@@ -83,7 +84,7 @@ def test_a_replaced_file_is_found_by_the_next_scan_however_quiet_it_was(
 ) -> None:
     path = root / "a.json"
     path.write_text("{}")
-    clock.ahead_ns = 2 * HOUR_NS
+    clock.ahead_ns = 2 * DAY_NS
     take(discover)
     path.with_name(".tmp").write_text("{ }")
     path.with_name(".tmp").rename(path)
@@ -127,3 +128,22 @@ def test_a_directory_that_cannot_be_listed_is_said_and_others_go_on(
         ("a.json", ""),
         ("closed", "cannot be listed: Permission denied"),
     ]
+
+
+def test_a_full_scan_asks_quiet_files_too(root: Path, discover: Discover, clock: Clock) -> None:
+    path = root / "a.json"
+    path.write_text("{}")
+    clock.ahead_ns = 2 * DAY_NS
+    take(discover)
+    path.write_text("{ }")
+    assert [os.path.basename(one.path) for one in discover.scan(full=True)] == ["a.json"]
+
+
+def test_numbers_beyond_64_bits_make_a_stamp_that_a_store_can_keep_and_tells_files_apart() -> None:
+    def stamp(inode: int, mtime_ns: int) -> Stamp:
+        numbers = {"st_dev": (1 << 64) - 1, "st_ino": inode, "st_size": 5, "st_mtime_ns": mtime_ns, "st_ctime_ns": 7}
+        return Stamp.of(SimpleNamespace(**numbers))  # type: ignore[arg-type]
+
+    first, second = stamp((1 << 63) + 5, 1 << 63), stamp((1 << 63) + 6, 1 << 63)
+    assert first != second
+    assert all(-(1 << 63) <= number < 1 << 63 for number in (*first, *second))
