@@ -10,7 +10,7 @@ Limits: one event is at most `MAX_EVENT_BYTES` packed; values at most `MAX_DEPTH
 What is larger, cyclic or broken becomes a short description, and the field `CLIPPED` names the top-level fields
 that this happened to (the running log shows it as `extra.clipped`).
 
-`pack_event` is the slow path: it never raises, whatever a value's own code does. The fast path in `emitter.py` hands
+`pack_event` is the slow path: it never raises, whatever a value's own code does. The fast path in `logger.py` hands
 values to msgpack directly and comes here when that refuses them.
 """
 
@@ -46,6 +46,8 @@ MAX_TEXT = 256 << 10
 # What stands in for a value that could not be kept is a hint, not the value.
 _DESCRIPTION = 200
 _REPR = 2_000
+# More fields than anybody reads; with their names they stay far below the limit.
+_SHRUNK_FIELDS = 1_000
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -93,16 +95,20 @@ def pack_event(time_ns: int, level: int, event: Any, message: Any, fields: Mappi
 def _shrunk(event: list[Any], clipped: list[str]) -> bytes:
     """Replace the largest fields by descriptions until the event fits."""
     kept: dict[str, Any] = event[4]
-    by_size = sorted(kept, key=lambda key: -len(msgpack.packb(kept[key])))
-    packed: bytes = b""
-    for key in by_size[:1000]:
-        kept[key] = f"<{type(kept[key]).__name__} of {len(msgpack.packb(kept[key]))} bytes>"
-        kept[CLIPPED] = clipped = [*clipped[:100], key[:_DESCRIPTION]]
+    sizes = {key: len(msgpack.packb(value)) for key, value in kept.items()}
+    excess = sum(sizes.values()) + sum(map(len, kept)) - MAX_EVENT_BYTES // 2
+    for key in sorted(sizes, key=lambda key: -sizes[key])[:_SHRUNK_FIELDS]:
+        kept[key] = f"<{type(kept[key]).__name__} of {sizes[key]} bytes>"
+        clipped.append(key[:_DESCRIPTION])
+        excess -= sizes[key]
+        if excess <= 0:
+            break
+    kept[CLIPPED] = clipped[:_SHRUNK_FIELDS]
+    packed: bytes = msgpack.packb(event)
+    if len(packed) > MAX_EVENT_BYTES:  # very many fields, none of them large
+        event[3:] = [None, {CLIPPED: [f"<{len(sizes)} fields of {len(packed)} bytes>"]}]
         packed = msgpack.packb(event)
-        if len(packed) <= MAX_EVENT_BYTES:
-            return packed
-    event[3:] = [None, {CLIPPED: [f"<{len(kept)} fields of {len(packed)} bytes>"]}]
-    return msgpack.packb(event)  # type: ignore[no-any-return]
+    return packed
 
 
 def plain(value: Any) -> tuple[Any, bool]:
@@ -205,8 +211,8 @@ class _Plain:
             return str(value)
         if isinstance(value, range):
             return self._nested(value, depth, self._list)
-        if isinstance(value, type) or callable(getattr(value, "__qualname__", None)):
-            return f"{value.__module__}.{value.__qualname__}"
+        if isinstance(value, type) or isinstance(getattr(value, "__qualname__", None), str):
+            return self.text(f"{value.__module__}.{value.__qualname__}"[:_REPR])
         if hasattr(value, "tolist") and hasattr(value, "shape"):
             return self._array(value, depth)
         return self.text(repr(value)[:_REPR])

@@ -8,9 +8,11 @@ path in `_emit_slowly`, in `events.pack_event` and in `buffer.Buffer`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from zlib import crc32
+
+import msgpack
 
 from logferry.buffer import Hot, frame
 from logferry.diagnostics import complain
@@ -25,6 +27,8 @@ from logferry.events import (
 )
 from logferry.segment import record_head
 
+_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
 
 def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str, Any]) -> None:
     """Log one event that the level check let pass. Never raises."""
@@ -32,7 +36,7 @@ def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str
     if hot.busy:  # called by code of a value that is being packed right now: the packer is taken
         _emit_slowly(hot, stamp, level, event, message, fields)
         return
-    hot.busy = True
+    hot.busy = True  # no call since the question: no other thread can have come in between
     try:
         packed = hot.pack([stamp, level, event, message, fields])
     except Exception:  # a value that msgpack does not know, or whose own code raised
@@ -40,12 +44,20 @@ def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str
     finally:
         hot.busy = False
     if not 0 < len(packed) <= MAX_EVENT_BYTES:
+        if packed:  # a packer keeps memory for the largest event that it ever saw
+            hot.pack = new_packer()
         _emit_slowly(hot, stamp, level, event, message, fields)
         return
     try:
         hot.write(record_head(0xCE, len(packed), 0xCE, crc32(packed)) + packed)
     except ValueError:
         _append(hot, level, packed)
+
+
+def new_packer() -> Callable[[Any], bytes]:
+    """Return what packs an event: without the GIL a shared one would need a lock, and one per call is as cheap."""
+    pack: Callable[[Any], bytes] = msgpack.Packer().pack if _GIL else msgpack.packb
+    return pack
 
 
 def _emit_slowly(hot: Hot, stamp: int, level: int, event: Any, message: Any, fields: dict[str, Any]) -> None:

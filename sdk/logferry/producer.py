@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
-
-import msgpack
 
 from logferry import spool
 from logferry.buffer import Buffer, Hot, frame
@@ -17,12 +14,12 @@ from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
 from logferry.identity import boot_id, process_start_ticks
 from logferry.layout import LayoutError, NodeDir, prepare_node_dir
+from logferry.logger import new_packer
 from logferry.settings import Settings
 from logferry.shipper import Shipper
 
 # The thread ends within a moment, unless a file system hangs.
 _STOP_S = 0.1
-_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Membership(NamedTuple):
@@ -48,8 +45,7 @@ class Producer:
         self.in_memory = False
         self._lock_fd: int | None = None
         hot.busy = False
-        # Without the GIL a shared packer would need a lock; a packer per call is as cheap.
-        hot.pack = msgpack.Packer().pack if _GIL else msgpack.packb
+        hot.pack = new_packer()
         about = _about(member, settings, owner)
         node = NodeDir(settings.node_dir)
         where = f"events are kept in {node.spool} (in a container: bind this directory); start one with: logferry agent"
