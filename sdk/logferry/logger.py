@@ -150,7 +150,7 @@ class Logger:
             return
         emit(hot, level, event, message, {**self._fields, **fields} if self._fields else fields)
 
-    def bind(self, **fields: Any) -> Logger:
+    def bind(self, /, **fields: Any) -> Logger:
         """Return a logger whose events carry these fields too."""
         return Logger(self._hot, {**self._fields, **fields})
 

@@ -180,7 +180,7 @@ def test_values_of_every_kind_become_plain_data(value: Any, expected: Any) -> No
 )
 def test_no_value_makes_a_log_call_raise_or_lose_its_neighbours(value: Any) -> None:
     logged = Logged()
-    logged.log.info("Odd", before=1, value=value, after=2)
+    logged.run.info("Odd", before=1, value=value, after=2)
     fields = logged.fields()
     assert (fields["before"], fields["after"]) == (1, 2)
     assert "value" in fields
@@ -194,7 +194,7 @@ def test_an_event_says_which_fields_were_clipped(value: Any) -> None:
 
 def test_an_event_is_never_larger_than_the_limit_and_keeps_its_small_fields() -> None:
     logged = Logged()
-    logged.log.info("Large", small=1, **{f"large{number}": "x" * 200_000 for number in range(9)})
+    logged.run.info("Large", small=1, **{f"large{number}": "x" * 200_000 for number in range(9)})
     fields = logged.fields()
     assert fields["small"] == 1
     assert fields["large0"].startswith("<str of ")
@@ -203,7 +203,7 @@ def test_an_event_is_never_larger_than_the_limit_and_keeps_its_small_fields() ->
 
 def test_very_many_fields_end_as_a_count_in_reasonable_time() -> None:
     logged = Logged()
-    logged.log.info("Wide", **{f"field number {number}": "x" * 30 for number in range(40_000)})
+    logged.run.info("Wide", **{f"field number {number}": "x" * 30 for number in range(40_000)})
     assert logged.fields()[CLIPPED][0].startswith("<4000")
 
 
@@ -215,7 +215,7 @@ def test_depth_is_cut_where_the_limit_says() -> None:
 
 def test_a_message_or_name_of_another_kind_is_described() -> None:
     logged = Logged()
-    logged.log.info("E", object())  # type: ignore[arg-type]  # noqa: PLE1205 - no logging of the standard library
+    logged.run.info("E", object())  # type: ignore[arg-type]
     (event,) = logged.events()
     assert event[3].startswith("<object object at")
 

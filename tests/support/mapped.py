@@ -14,13 +14,13 @@ from logferry.logger import Logger, new_packer
 
 
 class Logged:
-    """`log` writes into `buffer`; `events` returns what was written since the last time."""
+    """`run` writes into `buffer`; `events` returns what was written since the last time."""
 
     def __init__(self, directory: Path | None = None, clock: Callable[[], int] = lambda: 7) -> None:
         self.hot = Hot()
         self.hot.level, self.hot.busy, self.hot.clock, self.hot.pack = DEBUG, False, clock, new_packer()
         self.buffer = Buffer(directory, 16 << 20, self.hot)
-        self.log = Logger(self.hot, {})
+        self.run = Logger(self.hot, {})
 
     def events(self) -> list[list[Any]]:
         found: list[list[Any]] = []
