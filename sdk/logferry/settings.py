@@ -74,9 +74,7 @@ def load(environment: Mapping[str, str] | None = None, **arguments: Any) -> Sett
 
 def program_table(config: Path | None, program: str) -> dict[str, Any]:
     """Return the table `[agent]` or `[collector]` of the configuration file, unchecked; empty without one."""
-    table = _read(config).get(program, {}) if config else {}
-    if not isinstance(table, dict):
-        raise SettingsError(f"{config}: {program} is not a table; write [{program}]")
+    table: dict[str, Any] = _read(config).get(program, {}) if config else {}
     return table
 
 
@@ -94,6 +92,9 @@ def _read(path: Path) -> dict[str, Any]:
     for key in table:
         if key not in known:
             raise SettingsError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+    for program in PROGRAMS:  # a string would be taken for the agent's address, which the file has no key for
+        if not isinstance(table.get(program, {}), dict):
+            raise SettingsError(f"{path}: {program} is not a table; write [{program}]")
     return table
 
 
