@@ -88,6 +88,7 @@ class Adoption:
         self._sealed: dict[str, Path] = {}
         self._missed: set[str] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._looking = asyncio.Lock()
 
     @property
     def under_way(self) -> int:
@@ -108,7 +109,11 @@ class Adoption:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def look(self) -> None:
-        """Begin what is due: adoptions, removals, retirements."""
+        """Begin what is due: adoptions, removals, retirements. One look at a time: what one begins, the next leaves."""
+        async with self._looking:
+            await self._look_once()
+
+    async def _look_once(self) -> None:
         busy = self._tasks.keys() | self._sealed.keys()
         known = {one.id for one in self._producers}
         seen = await self._call(_look, self._root, busy, known)
@@ -193,11 +198,11 @@ class Adoption:
         self._events.append(one.id, [self._clock_ns(), WARNING, "logferry.gap", None, fields])
         one.next = max(one.next, hole.first + (hole.events or 0))
 
-    def _seal(self, one: Producer, shed: dict[str, int]) -> None:
+    def _seal(self, one: Producer, shed: dict[str, int], how: str = "vanished") -> None:
         end = one.end or {}
         fields: dict[str, Any] = {"producer": one.id, "emitted": one.next - 1, "shed": shed}
-        fields |= {"end": "finished" if one.end else "vanished", "spool": one.about["spool"]}
-        fields |= {key: end[key] for key in ("status", "exit") if key in end}
+        fields |= {"end": "finished" if one.end else how, "spool": one.about["spool"]}
+        fields |= {key: value for key, value in end.items() if value is not None}
         self._events.append(one.id, [self._clock_ns(), INFO, SEAL, None, fields])
         self._producers.lost_connection(one)
         one.sealed = True
@@ -209,7 +214,8 @@ class Adoption:
         """Seal who ended and has no spool: events in memory only, or a directory that somebody removed."""
         for one in filter(None, map(self._producers.get, names)):
             if not one.sealed and one.durable >= one.next - 1 and (one.end or self._is_gone(one)):
-                self._seal(one, {})
+                # What it had not shipped went with its memory, or with the spool that somebody removed.
+                self._seal(one, {}, "lost")
 
     def _is_gone(self, one: Producer) -> bool:
         """Say whether the process is gone: twice in a row, since its last frames may still be on their way."""

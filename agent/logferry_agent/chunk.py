@@ -15,14 +15,17 @@ import msgpack
 import orjson
 
 from logferry.events import GAP, level_number
+from logferry.results import validate
 from logferry_agent.filters import Filters
 from logferry_agent.ledger import AGENT_NAME, SEAL
 from logferry_agent.lines import LineMaker, agent_line, gap_line
 from logferry_agent.segment import AGENT, EVENTS, Record
-from logferry_agent.state import Cursor
+from logferry_agent.state import Cursor, Key
 from logferry_agent.text import text_line
 
 _NOTHING = Cursor(0, 0)
+# A larger attempt or revision would win for ever.
+_MAX_COUNT = 1 << 31
 
 
 @dataclass(slots=True)
@@ -49,21 +52,23 @@ class Renderer:
         self.filters = filters
         self._lines = LineMaker()
 
-    def render(self, kind: str, records: Iterable[Record], cursors: Mapping[str, Cursor]) -> Chunk:
+    def render(self, key: Key, records: Iterable[Record], cursors: Mapping[str, Cursor]) -> Chunk:
         """Render records for an output that stands at `cursors`."""
         chunk = Chunk()
         parts: list[bytes] = []
         for record in records:
             if record.kind == EVENTS:
-                self._events(record, cursors, chunk, parts)
+                self._events(key, record, cursors, chunk, parts)
             elif record.kind == AGENT:
                 _agent(record, cursors, chunk, parts)
         chunk.data = b"".join(parts)
-        if kind == "text":
+        if key.kind == "text":
             chunk.data = self._as_text(chunk.data)
         return chunk
 
-    def _events(self, record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: list[bytes]) -> None:
+    def _events(
+        self, key: Key, record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: list[bytes]
+    ) -> None:
         producer, first = record.producer, record.first
         last, lines = chunk.cursors.get(producer) or cursors.get(producer) or _NOTHING
         end = first + record.events - 1
@@ -74,15 +79,26 @@ class Renderer:
         rendered = self._lines.events(producer, first, record.events, record.payload, last)
         parts.append(rendered.data)
         for document in rendered.documents:
-            chunk.document = newest(chunk.document, document)
-        for number, data in enumerate(rendered.bad):
-            chunk.bad[f"{record.position:016x}-{producer}-{number}"] = data
+            if is_of_run(document, key):
+                chunk.document = newest(chunk.document, document)
+        if rendered.bad:
+            chunk.bad[f"{record.position:016x}-{producer}"] = b"".join(rendered.bad)
         chunk.cursors[producer] = Cursor(end, lines + rendered.lines)
 
     def _as_text(self, data: bytes) -> bytes:
         lines = map(orjson.loads, data.splitlines())
         kept = (line for line in lines if self.filters.in_text(line["event"], level_number(line["level"])))
         return "".join(f"{text_line(line)}\n" for line in kept).encode()
+
+
+def is_of_run(document: dict[str, Any], key: Key) -> bool:
+    """Say whether a document that a producer sent may be its run's result; input is untrusted."""
+    counts = [document.get(name, 0) for name in ("attempt", "revision")]
+    return (
+        not validate(document)
+        and (document.get("experiment_id"), document.get("run_id")) == key[:2]
+        and all(isinstance(count, int) and 0 <= count < _MAX_COUNT for count in counts)
+    )
 
 
 def newest(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +126,8 @@ def _agent(record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: l
         chunk.sealed_ns = max(chunk.sealed_ns, time_ns)
         chunk.ended.append(sealed)
     elif name == GAP and isinstance(fields.get("first"), int):
+        if fields["first"] <= before.last:  # marked already: it was found again by an adoption that began anew
+            return
         last = fields["first"] + (fields.get("lost") or 0) - 1
         chunk.cursors[producer] = Cursor(max(before.last, last), before.lines)
     parts.append(agent_line(record.first, [time_ns, level, name, message, fields]).data)

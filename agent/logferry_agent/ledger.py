@@ -18,6 +18,8 @@ AGENT_NAME = "agent"
 SEAL = "logferry.seal"
 # The last record of a producer is small: its name, its status, and how the process ended.
 _END_WITHIN = 64 << 10
+# A traceback's beginning and more; of a forged end no more than that.
+_MAX_TEXT, _MAX_KEYS = 8192, 8
 
 
 @dataclass(slots=True)
@@ -76,4 +78,20 @@ def end_of(payload: bytes) -> dict[str, Any] | None:
     except (ValueError, TypeError, IndexError, RecursionError):  # not ours to judge here: the writer marks it
         return None
     is_end = isinstance(event, list) and len(event) == 5 and event[1:3] == [SYSTEM, END] and isinstance(event[4], dict)
-    return event[4] if is_end else None
+    return _known_end(event[4]) if is_end else None
+
+
+def _known_end(fields: dict[Any, Any]) -> dict[str, Any]:
+    """Return what is used of an end. It stands in every segment's header: nothing large or deep may get there."""
+    status, how = fields.get("status"), fields.get("exit")
+    shown = {}
+    for key, value in list(how.items())[:_MAX_KEYS] if isinstance(how, dict) else []:
+        if isinstance(key, str) and _scalar(value) is not None:
+            shown[key[:_MAX_TEXT]] = _scalar(value)
+    return {"status": status[:_MAX_TEXT] if isinstance(status, str) else None, "exit": shown or None}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_MAX_TEXT]
+    return value if isinstance(value, int | float) else None

@@ -170,6 +170,9 @@ def _slow(producer: str, first: int, events: int, payload: bytes, after: int) ->
             line = _malformed(time_ns, producer, number, number)
             bad.append(raw)
         lines.append(line)
+    else:
+        if position < len(payload):  # more than was announced: it has no numbers, so it is no event
+            bad.append(payload[position:])
     return Rendered(b"".join(lines), rendered, time_ns, documents, bad)
 
 
@@ -201,6 +204,8 @@ def _one(raw: bytes, seq: str, documents: list[dict[str, Any]]) -> tuple[bytes, 
     if level == SYSTEM and name in _OWN_NAMES:
         if name == RESULT:
             documents.append(plain(fields)[0])
+        if name == GAP:  # ranges of numbers are the agent's to mark
+            fields = {key: fields[key] for key in ("shed", "cause") if key in fields}
         return _line(time_ns, _OWN_NAMES[name], name, message, fields, seq), time_ns
     return _line(time_ns, level_name(level), _users_name(name), message, fields, seq), time_ns
 

@@ -142,7 +142,7 @@ class Output:
             self.use()
             try:
                 records = await self._next_records()
-                chunk = self._services.renderer.render(self.key.kind, records, self._cursors)
+                chunk = self._services.renderer.render(self.key, records, self._cursors)
                 if chunk.data:
                     await self._file.write(chunk.data)
             except Lost:

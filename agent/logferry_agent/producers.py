@@ -40,6 +40,8 @@ _ABOUT: dict[str, tuple[type, ...]] = {
     "level": (int, type(None)),
     "sdk": (str,),
 }
+# Who says hello with the id of somebody else is refused.
+_SAME = ("experiment_id", "run_id", "host", "pid", "pid_start", "boot_id")
 _NEEDED = ("experiment_id", "run_id", "host", "pid", "owner", "spool")
 
 
@@ -153,11 +155,8 @@ class Producers:
         if isinstance(checked, Refused):
             return checked
         if known:
-            same = (known.about["experiment_id"], known.about["run_id"]) == (
-                checked["experiment_id"],
-                checked["run_id"],
-            )
-            return None if same else Refused("hello", f"{producer} was of another run before")
+            same = all(known.about.get(key) == checked.get(key) for key in _SAME)
+            return None if same else Refused("hello", f"{producer} is another process, or of another run")
         if len(self._rows) >= MAX_PRODUCERS:
             return Refused("hello", f"{producer}: there are {MAX_PRODUCERS} producers already")
         self._add(Producer(producer, checked))

@@ -11,7 +11,7 @@ from logferry_agent.fs import FileSystem, write_all
 
 _log = logging.getLogger(__name__)
 # Enough to see what happened; a disk full of rubbish helps nobody.
-_LIMIT_BYTES = 64 << 20
+_LIMIT_BYTES, _LIMIT_FILES = 64 << 20, 1000
 _UNSAFE = re.compile(r"[^a-zA-Z0-9._-]")
 
 
@@ -22,6 +22,7 @@ class Quarantine:
         self._fs, self._directory = fs, directory
         self.kept = 0
         self._used: int | None = None
+        self._files = 0
 
     def keep(self, name: str, data: bytes) -> None:
         """Keep `data` as the file `name`, unless it is there already or too much is kept; never raise."""
@@ -32,9 +33,13 @@ class Quarantine:
             if self._used is None:
                 names = self._fs.listdir(self._directory)
                 self._used = sum(self._fs.lstat(self._directory / found).st_size for found in names)
-            if self._used + len(data) <= _LIMIT_BYTES:
+                self._files = len(names)
+            has_room = self._used + len(data) <= _LIMIT_BYTES and self._files < _LIMIT_FILES
+            if has_room:
                 self._used += self._write(path, data)
-            _log.warning("%d bytes that cannot be read: %s", len(data), path)
+                self._files += 1
+            said = "%d bytes that cannot be read: %s" if has_room else "%d bytes that cannot be read, no room for %s"
+            _log.warning(said, len(data), path)
         except FileExistsError:
             pass
         except OSError as error:

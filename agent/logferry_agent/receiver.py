@@ -132,7 +132,11 @@ class Receiver:
             except zmq.Again:
                 break
             self.frames += 1
-            self._handle(identity, parts)
+            try:
+                self._handle(identity, parts)
+            except Exception:  # whatever it holds, the next frame is somebody else's
+                _log.exception("unexpected, please report")
+                self.refused["unexpected"] += 1
         if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._again()
 

@@ -132,7 +132,7 @@ class Scan:
 
     def _gap(self, found: dict[str, Any], producer: str, number: int) -> None:
         first = found.get("first")
-        if not isinstance(first, int):
+        if not isinstance(first, int) or (producer != AGENT_NAME and found.get("producer") != producer):
             if producer == AGENT_NAME:
                 self.removed.append(found)
             else:

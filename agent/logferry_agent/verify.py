@@ -21,6 +21,10 @@ from logferry_agent.logset import RunLogs, blocks, find, runs
 from logferry_agent.prune import pruned
 from logferry_agent.scan import AGENT_NAME, Producer, Scan, without
 
+# How a producer ended whose last events went with its memory, or with a spool that somebody removed.
+_LOST = "lost"
+# Of more producers than that, the complete ones are not listed.
+_MOST_SHOWN = 8
 Ranges = list[tuple[int, int]]
 
 
@@ -96,7 +100,7 @@ def _judged(name: str, found: Producer, removed: Ranges) -> dict[str, Any]:
         "pruned": _size(removed) if removed else 0,
         "gaps": [f"{gap.get('cause', 'unknown')}: {gap.get('lost', '?')} from {gap['first']}" for gap in found.gaps],
     }
-    whole = not (lost or unmarked or found.again or shed or found.gaps)
+    whole = not (lost or unmarked or found.again or shed or found.gaps or judged["end"] == _LOST)
     return {**judged, "complete": whole and seal is not None}
 
 
@@ -111,6 +115,8 @@ def why(one: dict[str, Any]) -> str:
     said += [f"{one['shed']} shed because the spool was full"] if one["shed"] else []
     said += [f"{one['pruned']} pruned by retention"] if one["pruned"] else []
     said += one["gaps"]
+    if one["end"] == _LOST:
+        said.append("its last events were in memory, or in a spool that was removed, and may be missing")
     if one["end"] == "running":
         said.append("no seal yet: still running, or the agent of its node has not seen its end")
     return "; ".join(said) or "complete"
@@ -129,22 +135,35 @@ def verify(arguments: list[str]) -> int:
     found = [verify_run(run) for run in wanted]
     complete = all(one["complete"] for one in found)
     if options.json:
-        one_run = options.run is not None and len(found) == 1
-        print(json.dumps(found[0] if one_run else {"complete": complete, "runs": found}))
+        print(json.dumps(found[0] if options.run is not None and len(found) == 1 else _together(found)))
     else:
         for one in found:
-            _show(one)
+            _show(one, details=options.run is not None or not one["complete"])
         print(f"{sum(one['complete'] for one in found)} of {len(found)} runs complete", file=sys.stderr)
     return FINE if complete else NO
 
 
-def _show(one: dict[str, Any]) -> None:
-    print(printable(f"{'complete  ' if one['complete'] else 'INCOMPLETE'} {one['experiment_id']}/{one['run_id']}"))
-    rows = [producer for producer in one["producers"] if not producer["complete"] or len(one["producers"]) <= 8]
+def _together(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one object for several runs: each, and the producers of all."""
+    producers = [
+        {"experiment_id": run["experiment_id"], "run_id": run["run_id"], **one}
+        for run in found
+        for one in run["producers"]
+    ]
+    return {"complete": all(run["complete"] for run in found), "producers": producers, "runs": found}
+
+
+def _show(run: dict[str, Any], *, details: bool) -> None:
+    rows = run["producers"]
+    emitted, written = (sum(row[count] for row in rows) for count in ("emitted", "written"))
+    counts = f"emitted {emitted}, written {written}, {len(rows)} producer{'s' * (len(rows) != 1)}"
+    verdict = "complete  " if run["complete"] else "INCOMPLETE"
+    print(printable(f"{verdict} {run['experiment_id']}/{run['run_id']}  {counts}"))
+    if not details:
+        return
     for row in rows:
-        counts = f"emitted {row['emitted']}, written {row['written']}, end {row['end']}"
-        print(printable(f"  {row['producer']}: {counts}: {why(row)}"))
-    for fault in one["faults"]:
+        if not (row["complete"] and len(rows) > _MOST_SHOWN):
+            counts = f"emitted {row['emitted']}, written {row['written']}, end {row['end']}"
+            print(printable(f"  {row['producer']}: {counts}: {why(row)}"))
+    for fault in run["faults"]:
         print(printable(f"  {fault}"))
-    if not one["producers"]:
-        print("  no lines of any producer")

@@ -22,7 +22,8 @@ Layout (version 1)::
       ask    [1, verb, arguments]                     verb: str, arguments: map
       answer [1, arguments]                           arguments: map
 
-Invariants: a payload is at most `MAX_PAYLOAD_BYTES`, except to hold one whole event; `count` is between 1 and
+Invariants: a payload is at most `MAX_PAYLOAD_BYTES`, except to hold one whole event; a header at most
+`MAX_HEADER_BYTES`, but for an answer, which may list thousands of producers; `count` is between 1 and
 `MAX_COUNT` and never more than payload bytes / 16, the least size of a record. Input is untrusted: whatever does
 not fit is returned as `Bad` with one of the reasons below, never raised.
 """
@@ -156,7 +157,7 @@ def decode(parts: Sequence[bytes]) -> Frame | Bad:
     known = _FORMS.get(kind)
     if known is None:
         return Bad("kind", f"unknown kind {kind[:16]!r}")
-    if len(header) > MAX_HEADER_BYTES or len(payload) > MAX_FRAME_BYTES:
+    if len(header) > (MAX_FRAME_BYTES if kind == b"answer" else MAX_HEADER_BYTES) or len(payload) > MAX_FRAME_BYTES:
         return Bad("size", f"header of {len(header)} bytes, payload of {len(payload)}")
     try:
         fields = msgpack.unpackb(header, strict_map_key=True)

@@ -236,7 +236,7 @@ def test_events_in_memory_are_sealed_when_their_process_is_gone(root: Path, spoo
             await adoption.look()
             if seals(built):
                 break
-        assert (seals(built)[0]["end"], seals(built)[0]["spool"]) == ("vanished", "memory")
+        assert (seals(built)[0]["end"], seals(built)[0]["spool"]) == ("lost", "memory")
 
     play(root, scene)
 

@@ -10,7 +10,7 @@ import pytest
 
 from logferry.cli import FINE, NO, UsageError
 from logferry_agent.logset import RunLogs
-from logferry_agent.verify import verify, verify_run
+from logferry_agent.verify import verify, verify_run, why
 
 
 def line(number: int, producer: str = "aaaaaaaa", name: str = "Step", /, **fields: Any) -> str:
@@ -111,8 +111,27 @@ def test_the_verb_prints_the_object_of_one_run_or_all_runs(home: Path, capsys: p
     assert verify(["--json"]) == NO
     found = json.loads(capsys.readouterr().out)
     assert (found["complete"], [one["complete"] for one in found["runs"]]) == (False, [True, False])
+    assert [(one["experiment_id"], one["run_id"], one["emitted"]) for one in found["producers"]] == [
+        ("exp", "run1", 1),
+        ("exp", "run2", 2),
+    ]
     assert verify([]) == NO
-    assert "1 missing" in capsys.readouterr().out
+    complete, incomplete, reason = capsys.readouterr().out.splitlines()
+    assert complete == "complete   exp/run1  emitted 1, written 1, 1 producer"
+    assert incomplete == "INCOMPLETE exp/run2  emitted 2, written 1, 1 producer"
+    assert "1 missing" in reason
+
+
+def test_a_producer_whose_last_events_went_with_its_memory_is_not_called_complete(home: Path) -> None:
+    complete, producer = judged(home, [line(1), seal(1, end="lost")])
+    assert (complete, producer["missing"]) == (False, 0)
+    assert "may be missing" in why(producer)
+
+
+def test_a_gap_that_a_producer_forged_for_another_changes_nothing(home: Path) -> None:
+    forged = gap(1, 5).replace('"seq":"aaaaaaaa-5"', '"seq":"bbbbbbbb-1"')
+    found = verify_run(write(home, [line(1), forged, line(2), seal(2), seal(1, "bbbbbbbb")]))
+    assert found["complete"], found
 
 
 def test_an_unknown_run_is_named(home: Path) -> None:
