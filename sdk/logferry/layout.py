@@ -171,21 +171,28 @@ class Home(NamedTuple):
         return self.results / experiment_id / f"{run_id}.part-{producer}.json"
 
 
-def filesystem_type(path: Path) -> str:
-    """Return the type of the file system that holds `path` (which need not exist), or "" where that is unknown."""
-    target = os.path.realpath(path)
-    best, kind = "", ""
+def filesystem_type(path: Path, table: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the type of the file system that holds `path` (which need not exist), or "" where that is unknown.
+
+    Args:
+        path: what is asked about.
+        table: the mounts, as proc(5) describes the file `mountinfo`.
+
+    """
+    target = os.fsencode(os.path.realpath(path))
+    best, kind = b"", b""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = table.read_bytes().split(b"\n")[:-1]
     except OSError:
         return ""
     for line in lines:
-        before, _, after = line.partition(" - ")
-        mount = before.split(" ")[4].encode().decode("unicode_escape")
-        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        before, _, after = line.partition(b" - ")
+        # Blanks and the like are octal escapes; everything else is the bytes of the name, which may be no text.
+        mount = before.split(b" ")[4].decode("unicode_escape").encode("latin-1")
+        inside = target == mount or target.startswith(mount.rstrip(b"/") + b"/")
         if inside and len(mount) >= len(best):
-            best, kind = mount, after.split(" ", 1)[0]
-    return kind
+            best, kind = mount, after.split(b" ", 1)[0]
+    return os.fsdecode(kind)
 
 
 def is_network(kind: str) -> bool:
