@@ -3,11 +3,13 @@
 Layout (version 1)::
 
     segment = header record* zero*
-    header  = magic "LFSP" | version u32 | first u64 | 16 zero bytes         big endian, 32 bytes
+    header  = magic "LFSP" | version u32 | first u64 | crc32 u32 | 12 zero bytes    big endian, 32 bytes
     record  = 0xce length:u32 0xce crc32:u32 event                           three msgpack objects in a row
 
 * `first` is the number of the first event (from 1), or 0 while nobody has counted so far: numbers are positions, and
-  the shipper thread fills it in when it gets there. `length` and `crc32` are those of `event`'s bytes.
+  the shipper thread fills it in when it gets there. `crc32` is that of the 16 bytes before it: where it does not hold,
+  `first` is not believed, because a wrong number would be worse than none.
+* A record's `length` and `crc32` are those of `event`'s bytes.
 * A segment ends at the first zero length. A record is put down by one memory copy, so a process that dies inside of
   it leaves at most one record whose checksum does not hold, followed by zeros.
 * The file is allocated in full before it is mapped: a full disk is an error here and never a SIGBUS in the job.
@@ -24,6 +26,7 @@ import struct
 import threading
 from pathlib import Path
 from typing import Any, Protocol
+from zlib import crc32
 
 from logferry.wire import MAX_COUNT
 
@@ -39,7 +42,8 @@ _POPULATE_BYTES = 64 << 10
 record_head = struct.Struct(">BIBI").pack
 _length_at = struct.Struct(">I").unpack_from
 _crc_at = _length_at
-_first_at = struct.Struct(">Q")
+_checksum = struct.Struct(">I")
+_CHECKED = 16
 
 
 class Segment(Protocol):
@@ -81,7 +85,7 @@ class MappedSegment:
     def __init__(self, path: Path | None, size: int) -> None:
         self.path, self.size = path, size
         self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
-        self._map.write(HEADER.pack(MAGIC, VERSION, 0))
+        self._map.write(header(0))
         # The bound method itself is what a log call uses: no Python frame in between.
         self.write = self._map.write
 
@@ -95,7 +99,7 @@ class MappedSegment:
         return self._map
 
     def number(self, first: int) -> None:
-        _first_at.pack_into(self._map, 8, first)
+        self._map[: HEADER.size] = header(first)
 
     def populate(self, offset: int) -> int:
         length = min(_POPULATE_BYTES, self.size - offset)
@@ -121,7 +125,7 @@ class WrittenSegment:
         self.size = size
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._lock = threading.RLock()
-        self._end = os.pwrite(self._fd, HEADER.pack(MAGIC, VERSION, 0), 0)
+        self._end = os.pwrite(self._fd, header(0), 0)
         self._open = True
 
     def write(self, record: bytes, /) -> None:
@@ -149,7 +153,7 @@ class WrittenSegment:
         return os.pread(self._fd, self._end, 0)
 
     def number(self, first: int) -> None:
-        os.pwrite(self._fd, _first_at.pack(first), 8)
+        os.pwrite(self._fd, header(first), 0)
 
     def populate(self, offset: int) -> int:  # noqa: ARG002 - nothing is mapped
         return self.size
@@ -178,6 +182,19 @@ def _unlink(path: Path | None) -> None:
     if path is not None:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def header(first: int) -> bytes:
+    """Return the header of a segment whose first event has this number."""
+    checked = HEADER.pack(MAGIC, VERSION, first)[:_CHECKED]
+    return checked + _checksum.pack(crc32(checked)) + bytes(HEADER.size - _CHECKED - _checksum.size)
+
+
+def first_number(data: bytes) -> int:
+    """Return the number of the first event, 0 where nobody noted it or the note was changed."""
+    checked = data[:_CHECKED]
+    sound = _checksum.pack(crc32(checked)) == data[_CHECKED : _CHECKED + _checksum.size]
+    return int.from_bytes(checked[8:]) if sound else 0
 
 
 def walk(data: Any, start: int, end: int, limit_bytes: int) -> tuple[int, int]:
@@ -209,5 +226,5 @@ def head_at(data: Any, position: int) -> tuple[int, int]:
     """Return (length, crc32) of the record at `position`; length 0 where none begins or it would pass the end."""
     if position + RECORD_HEAD >= len(data) or data[position] != 0xCE or data[position + 5] != 0xCE:
         return 0, 0
-    (length,), (crc32,) = _length_at(data, position + 1), _crc_at(data, position + 6)
-    return (length, crc32) if position + RECORD_HEAD + length <= len(data) else (0, 0)
+    (length,), (checksum,) = _length_at(data, position + 1), _crc_at(data, position + 6)
+    return (length, checksum) if position + RECORD_HEAD + length <= len(data) else (0, 0)

@@ -34,13 +34,14 @@ from typing import Any, NamedTuple
 import msgpack
 
 from logferry.events import LEVELS
-from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, head_at
+from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, head_at
 from logferry.wire import MAX_COUNT
 
 HELLO_MAGIC, HEAD_MAGIC = b"LFHL", b"LFHD"
 _HELLO = struct.Struct(">4sII")
 _HEAD = struct.Struct(">4sIQQ5Q")
 HEAD_BYTES = 4096
+FIRST_SEGMENT = "00000001"
 _MAX_HELLO_BYTES = 64 << 10
 # struct flock on 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid
 _FLOCK = struct.Struct("hhqqi4x")
@@ -231,11 +232,19 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
             continue
         if not any(data[: HEADER.size]):  # the producer died while it prepared this one
             continue
-        magic, version, first = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
+        magic, version, _ = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
         if magic != MAGIC or version != VERSION:
             yield Hole(expected, None, "version" if magic == MAGIC else "checksum", data)
             continue
-        expected = expected or first or 1
+        if path.stem == FIRST_SEGMENT:
+            expected = 1
+        if not any(data[HEADER.size :]):  # never used; it may have been passed over for one that holds a large event
+            continue
+        first = first_number(data)
+        expected = expected or first
+        if not expected:
+            yield Hole(0, None, "checksum", data)
+            continue
         if first > expected:
             yield Hole(expected, first - expected, "missing", b"")
             expected = first
@@ -272,7 +281,7 @@ def _hole(data: bytes, position: int, end: int, number: int) -> Hole | None:
     """Say what is at a place where no whole record begins: nothing, the last call's torn record, or damage."""
     if not any(data[position:]):
         return None
-    if end and head_at(data, end)[0]:
+    if end and head_at(data, end)[0] and not _whole_record_in(data[position:end], 1):
         return Hole(number, 1, "checksum", data[position:end])
     torn = not any(data[end or position + RECORD_HEAD :]) and not _whole_record_in(data, position + 1)
     return Hole(number, None, "torn" if torn else "checksum", data[position:].rstrip(b"\0"))
