@@ -19,6 +19,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/api.py
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q -n auto -m "not guard"
