@@ -16,10 +16,12 @@ from logferry.logger import Logger, new_packer
 class Logged:
     """`run` writes into `buffer`; `events` returns what was written since the last time."""
 
-    def __init__(self, directory: Path | None = None, clock: Callable[[], int] = lambda: 7) -> None:
+    def __init__(
+        self, directory: Path | None = None, clock: Callable[[], int] = lambda: 7, capacity: int = 16 << 20
+    ) -> None:
         self.hot = Hot()
         self.hot.level, self.hot.busy, self.hot.clock, self.hot.pack = DEBUG, False, clock, new_packer()
-        self.buffer = Buffer(directory, 16 << 20, self.hot)
+        self.buffer = Buffer(directory, capacity, self.hot)
         self.run = Logger(self.hot, {})
 
     def events(self) -> list[list[Any]]:
