@@ -118,7 +118,7 @@ def _read(path: Path, most: int, into: Trouble) -> int:
         over = os.fstat(fd).st_size - most
         if path.suffix == ".jsonl" and over > 0:
             raw.seek(over)
-            raw.readline(_MAX_LINE)
+            read += len(raw.readline(_MAX_LINE))
             into.unread[str(path)] = f"only the last {most >> 20} MiB were read"
         with _unpacked(path, raw) as lines:
             for line in iter(lambda: lines.readline(_MAX_LINE), b""):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Watch(FileSystemEventHandler):
         kind = filesystem_type(Path(self._root))
         if is_network(kind):
             return f"{kind} does not say what other machines write"
+        # It is told of a directory that it found already: its own race, without harm, and nothing that users can mend.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         observer = Observer()
         try:
             observer.schedule(self, self._root, recursive=True)

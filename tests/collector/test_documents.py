@@ -135,3 +135,22 @@ def test_names_that_begin_with_a_dot_and_other_endings_are_ignored(place: Place)
         place.write(name, SAMPLE)
     place.collect()
     assert (place.documents(), place.faults()) == ([], [])
+
+
+@pytest.mark.parametrize("revision", [1, 9])
+def test_a_run_that_is_taken_over_shows_its_last_attempt(place: Place, revision: int) -> None:
+    place.write("e/r.json", {"attempt": 1, "revision": 5, "status": "KILLED", "metrics": {"gone": 1}})
+    place.collect()
+    place.write("e/r.json", {"attempt": 2, "revision": revision, "status": "COMPLETED"})
+    place.collect()
+    (document,) = place.documents()
+    assert (document["attempt"], document["status"], document.get("metrics")) == (2, "COMPLETED", None)
+
+
+def test_parts_alone_are_a_run_until_the_owner_arrives(place: Place) -> None:
+    place.write("e/r.part-p2.json", {"run_id": "r", "metrics": {"a": 2, "b": 2}, "revision": 7})
+    place.collect()
+    assert [document["metrics"] for document in place.documents()] == [{"a": 2, "b": 2}]
+    place.write("e/r.json", {"status": "RUNNING", "metrics": {"a": 1}, "revision": 1})
+    place.collect()
+    assert [(one["status"], one["metrics"]) for one in place.documents()] == [("RUNNING", {"a": 1, "b": 2})]

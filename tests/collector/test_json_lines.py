@@ -130,5 +130,5 @@ def test_a_line_longer_than_one_read_is_refused_and_a_long_file_is_not(place: Pl
     place.append("e/long.jsonl", row(1), "x" * (9 << 20), row(2))
     place.append("e/many.jsonl", *(row(number, notes="y" * (1 << 20)) for number in range(10, 20)))
     place.collect()
-    assert place.faults() == [("long.jsonl", 0, "too large")]
-    assert place.ids() == ["r1", *(f"r{number}" for number in range(10, 20))]
+    assert place.faults() == [("long.jsonl", 2, "too large")]
+    assert place.ids() == ["r1", *(f"r{number}" for number in range(10, 20)), "r2"]

@@ -77,6 +77,32 @@ def test_a_seed_that_ran_twice_counts_once(place: Place) -> None:
     assert next(iter(place.reader.results().group("experiment_id", over=None)))["n"] == 3
 
 
+def test_groups_tell_true_from_one_and_know_lists_and_long_integers(place: Place) -> None:
+    for value in (True, 1, 1.0, [1, 2], [1, 2], {"a": 1}, 2**64 - 1, None):
+        place.append("e/r.jsonl", {"config": {"x": value}, "metrics": {"m": 1}})
+    place.collect()
+    found = [(row["x"], row["n"]) for row in place.reader.results().group("config.x")]
+    assert ([1, 2], 2) in found
+    assert (1, 2) in found
+    assert [n for value, n in found if value is True] == [1]
+    assert ({"a": 1}, 1) in found
+    assert (2**64 - 1, 1) in found
+
+
+def test_least_and_most_of_diverged_runs_are_not_infinite(place: Place) -> None:
+    place.append("e/r.jsonl", {"metrics": {"loss": "NaN"}}, {"metrics": {"loss": 10**400}}, {"metrics": {"acc": "NaN"}})
+    place.collect()
+    (row,) = place.reader.results().group("experiment_id", agg=("min", "max"))
+    assert [math.isnan(row[key]) for key in ("loss.min", "acc.min", "acc.max")] == [True] * 3
+
+
+def test_differences_without_ids_are_those_of_the_results(place: Place) -> None:
+    for experiment in ("e", "f"):
+        place.write(f"{experiment}/r.json", {"environment": {"git": {"commit": experiment}, "same": 1}})
+    place.collect()
+    assert place.reader.results().diff()["environment.git.commit"] == {"e/r": "e", "f/r": "f"}
+
+
 def test_an_unknown_key_or_aggregate_is_an_error(place: Place) -> None:
     sweep(place)
     with pytest.raises(WhereError, match="did you mean"):

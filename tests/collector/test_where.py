@@ -15,7 +15,14 @@ ROWS = [
     {"run_id": "a", "status": "COMPLETED", "config": {"lr": 0.1, "opt": {"name": "sgd"}}, "metrics": {"acc": 0.9}},
     {"run_id": "b", "status": "FAILED", "config": {"lr": 0.01, "amp": True}, "metrics": {"acc": "NaN"}},
     {"run_id": "c", "config": {"lr": "0.1", "my key": 1}, "metrics": {"acc": "Infinity"}, "dataset": "3"},
-    {"run_id": "7", "config": {"lr": "warmup"}, "metrics": {"val/acc@5": 0.5}, "extra": "it's"},
+    {
+        "run_id": "7",
+        "config": {"lr": "warmup"},
+        "metrics": {"val/acc@5": 0.5},
+        "extra": "it's",
+        "serial": "2024_01",
+        "word": 2**64 - 1,
+    },
 ]
 
 
@@ -36,6 +43,11 @@ def filled(place: Place) -> Place:
         ("config.lr = '0.1'", ["c"]),
         ("lr >= 0.01 AND lr < 0.1", ["b"]),
         ("lr > a", ["7"]),
+        ("extra = 2024_01", []),
+        ("serial = 2024_01", ["7"]),
+        ("serial != 202401", ["7"]),
+        ("word = 18446744073709551615", ["7"]),
+        ("word > 9223372036854775808", ["7"]),
         ("opt.name == sgd", ["a"]),
         ("amp = true", ["b"]),
         ("acc > 0.5", ["a", "c"]),

@@ -1,0 +1,149 @@
+"""What tables look like: within the width of a terminal, and with what people compare."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import struct
+import sys
+from fcntl import ioctl
+from pathlib import Path
+from subprocess import Popen
+from termios import TIOCSWINSZ
+
+import pytest
+
+from logferry.cli import main
+from logferry_collector.output import fitted, print_table
+from logferry_collector.table import with_deviation
+from support.collecting import Place
+
+
+@pytest.fixture
+def place(home: Path, node_dir: Path, place: Place) -> Place:
+    return place
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert main(arguments) == code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [
+        (0.9602, 0.00741, "0.9602 ± 0.0074"),
+        (0.97984, 0.004, "0.9798 ± 0.0040"),
+        (0.5, 0.00996, "0.500 ± 0.010"),
+        (1234.5, 123.4, "1234 ± 123"),
+        (0.98, 0.0, "0.98 ± 0"),
+        (1e-12, 2e-13, "1e-12 ± 2e-13"),
+        (float("nan"), float("nan"), "nan ± nan"),
+        (float("inf"), float("nan"), "inf ± nan"),
+    ],
+)
+def test_a_mean_has_the_decimals_of_two_digits_of_its_deviation(mean: float, std: float, text: str) -> None:
+    assert with_deviation(mean, std) == text
+
+
+def test_the_widest_columns_give_first_and_the_last_are_left_out() -> None:
+    assert fitted([5, 60, 30], [True, True, True], 99) == [5, 60, 30]
+    assert fitted([5, 60, 30], [True, False, False], 61) == [5, 26, 26]
+    assert fitted([20, 60, 60, 60], [True, False, False, False], 50) == [20, 13, 13]
+    assert fitted([90], [True], 50) == [50]
+    assert fitted([], [], 50) == []
+    assert len(fitted([10] * 100_000, [False] * 100_000, 100)) == 8
+
+
+def test_a_plain_cell_is_cut_and_an_id_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["run_id", "notes"], [["r" * 90, "n" * 90]], whole=["run_id"])
+    assert capsys.readouterr().out.splitlines()[1] == "r" * 90 + "  " + "n" * 59 + "…"
+
+
+def on_a_terminal(*arguments: str) -> list[str]:
+    """Run the command line on a terminal of 100 columns; return its lines."""
+    master, slave = pty.openpty()
+    ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-c", "import sys; from logferry.cli import main; sys.exit(main(sys.argv[1:]))"]
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | {"TERM": "dumb"}
+    process = Popen([*command, *arguments], stdout=slave, env=environment)
+    os.close(slave)
+    text = b""
+    try:
+        while piece := os.read(master, 65_536):
+            text += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    assert process.wait(30) == 0
+    return text.decode().splitlines()
+
+
+def test_every_table_fits_a_terminal(place: Place) -> None:
+    config = {f"setting-{number}": "x" * 200 for number in range(30)}
+    for run in ("20250730T130000Z-node17-abcdefgh", "20250730T130001Z-node17-ijklmnop"):
+        place.append("e/r.jsonl", {"run_id": run, "config": config | {"run": run * 5}, "metrics": {"a": 1.5} | config})
+    for arguments in (["results"], ["runs"], ["compare", "abcdefgh", "ijklmnop"], ["sql", "SELECT * FROM results"]):
+        lines = on_a_terminal(*arguments)
+        assert max(map(len, lines)) <= 100
+        assert len(lines) <= 6
+    assert "20250730T130000Z-node17-abcdefgh" in on_a_terminal("results")[1]
+    assert "more columns do not fit here; --json has all" in on_a_terminal("results")[-1]
+    assert max(map(len, on_a_terminal("show", "abcdefgh"))) <= 100
+
+
+def test_compare_takes_maps_apart_and_leaves_out_what_says_nothing(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run, commit in (("a", "c1"), ("b", "c2")):
+        environment = {"git": {"commit": commit, "branch": "main"}, "pid": ord(run)}
+        place.write(f"e/{run}.json", {"owner": run, "revision": ord(run), "environment": environment})
+    place.collect()
+    assert json.loads(printed(capsys, "compare", "a", "b", "--json")) == {
+        "environment.git.commit": {"a": "c1", "b": "c2"}
+    }
+    everything = printed(capsys, "compare", "a", "b", "--all")
+    assert all(f"\n{key}  " in everything for key in ("owner", "environment.pid", "environment.git.branch"))
+
+
+def test_compare_shows_long_cells_from_where_they_differ(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("a", "b"):
+        place.write(
+            f"e/{run}.json", {"notes": "the same " * 30 + run, "exit": {"traceback": f"Trace\n  x\nError {run}"}}
+        )
+    text = printed(capsys, "compare", "a", "b")
+    assert "…me the same a  " in text
+    assert "… Error a" in text
+    assert max(map(len, text.splitlines())) < 150
+
+
+def test_compare_of_a_run_with_itself_is_an_error(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.write("e/abc.json", {})
+    assert main(["compare", "abc", "e/abc"]) == 2
+    assert "are the same run; 'logferry runs' lists all" in capsys.readouterr().err
+
+
+def test_groups_of_keys_and_metrics_of_one_name_do_not_collide(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.append("e/r.jsonl", {"config": {"x": 1, "n": 2, "x.mean": 3}, "metrics": {"x": 4, "y": 5}})
+    (row,) = json.loads(printed(capsys, "results", "--group-by", "config.x,config.n,config.x.mean", "--json"))
+    assert (row["config.x"], row["metrics.x.mean"], row["config.n"], row["n"]) == (1, 4.0, 2, 1)
+    (row,) = json.loads(printed(capsys, "results", "--group-by", "config.x.mean", "--columns", "metrics.x", "--json"))
+    assert (row["config.x.mean"], row["x.mean"]) == (3, 4.0)
+    assert printed(capsys, "results", "--group-by", "experiment_id", "--sort", "n").split()[-4:-2] == ["e", "1"]
+
+
+def test_a_column_deep_in_a_field_has_its_values(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.write("e/r.json", {"environment": {"git": {"commit": "abc"}}})
+    out = printed(capsys, "results", "--columns", "environment.git.commit,environment", "--format", "csv")
+    assert out.splitlines()[1] == 'abc,"{""git"": {""commit"": ""abc""}}"'
+
+
+def test_an_empty_table_says_where_results_appear(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results"]) == 0
+    assert f"no results yet; {place.home.results} is where they appear" in capsys.readouterr().err
+    place.write("e/r.json", {"status": "FAILED"})
+    assert main(["results", "status = COMPLETED"]) == 0
+    assert "no results match 'status = COMPLETED'" in capsys.readouterr().err
