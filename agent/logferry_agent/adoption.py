@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -333,12 +334,14 @@ def _read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
 
 
 def _clear_abandoned(path: Path) -> None:
-    """Remove a directory that a producer began to make and never finished: it holds no events."""
+    """Remove a directory that was begun, or being deleted, when its process died: it holds no events."""
     try:
-        if path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
+        if path.name.startswith(".gone-"):
+            shutil.rmtree(path)
+        elif path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
             lock = spool.take_lock(path)
             if lock is not None:
                 os.close(lock)
-                spool.remove(path)
+                shutil.rmtree(path)
     except OSError:  # nothing depends on it
         return

@@ -191,11 +191,21 @@ class CurrentFile:
 
     async def rotate(self) -> None:
         """Give the file, which a checkpoint covers whole, its rotated name."""
+        await self._cut_excess()
         saved = self.saved
+        if not saved.offset:  # ours was lost, and a new one has begun
+            return
         count = saved.rotations + 1
         name = rotation.rotated_name(saved.name or "", self._services.clock(), count)
         await self.commit(replace(saved, rotating=name, rotations=count))
         await self.finish_rotation()
+
+    async def _cut_excess(self) -> None:
+        """Cut what was written beyond the checkpoint before a crash: it comes again, and then to the next file."""
+        if self._file is None:
+            await self._opened()
+        if self._may_exceed:
+            await self.sync(cut=True)
 
     async def finish_rotation(self) -> None:
         await self.close()

@@ -10,7 +10,8 @@ Layout of `NODE/spool/<producer>/` (version 1)::
 
 Invariants:
 
-* The directory appears whole: it is made as `.new-<producer>`, its lock taken, its hello written, then renamed.
+* The directory appears whole: it is made as `.new-<producer>`, its lock taken, its hello written, then renamed. It
+  goes as a whole too: it is renamed to `.gone-<producer>` before its files are unlinked.
 * No other process reads a spool whose lock is held. Whoever gets the lock adopts the spool; only the agent deletes.
 * The lock is not inherited by fork and falls free with the process. Closing any descriptor of the file in the
   process that holds it drops it, so the owner opens it exactly once, and an agent and a producer never share a process.
@@ -300,12 +301,14 @@ def _whole_record_in(data: bytes, start: int) -> bool:
 
 
 def remove(directory: Path) -> None:
-    """Delete an adopted spool, its directory entry made durable."""
-    for name in os.listdir(directory):
+    """Delete an adopted spool, its directory entry made durable. Under a name with a dot: half of it is no spool."""
+    gone = directory.with_name(f".gone-{directory.name}")
+    directory.rename(gone)
+    for name in os.listdir(gone):
         with contextlib.suppress(FileNotFoundError):
-            (directory / name).unlink()
-    directory.rmdir()
-    fd = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            (gone / name).unlink()
+    gone.rmdir()
+    fd = os.open(gone.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
