@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit guards bench clean
+.PHONY: demo test lint types unit guards bench soak clean
 
 demo: $(VENV)/.demo  ## 30 small models trained in parallel, through all of logferry
 	@$(BIN)/logferry demo
@@ -29,6 +29,9 @@ guards: $(VENV)/.dev  ## ratios of times, alone on the machine
 
 bench: $(VENV)/.dev  ## the figures of bench/README.md
 	$(BIN)/python bench/bench.py
+
+soak: $(VENV)/.dev  ## ten minutes of killing everything, then an oracle; SECONDS= and SEED= to repeat one
+	$(BIN)/python tests/soak/soak.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.base:
 	python3 -m venv $(VENV)
