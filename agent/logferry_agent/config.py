@@ -58,7 +58,8 @@ class AgentConfig(_Model):
     text: bool = False
     text_level: Level = INFO
     text_levels: tuple[TextRule, ...] = ()
-    open_files: int = Field(default=256, ge=8)
+    # A thousand runs at a time and some; never more than half of what the process may open.
+    open_files: int = Field(default=2048, ge=8)
 
     # rotation and retention
     rotate_bytes: int = Field(default=256 << 20, ge=4 << 10)

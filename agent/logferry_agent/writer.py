@@ -26,7 +26,7 @@ from logferry_agent.config import AgentConfig
 from logferry_agent.dispatch import Dispatcher
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem, Problem, said
-from logferry_agent.open_files import OpenFiles
+from logferry_agent.open_files import OpenFiles, allowed
 from logferry_agent.output import Output, Safe
 from logferry_agent.record_runs import Runs
 from logferry_agent.salvage import salvage
@@ -246,7 +246,7 @@ class Writer:
 
     def _most_open(self) -> int:
         # What hangs cannot be closed, and must not keep others from being opened.
-        return self.config.open_files + sum(output.hangs for output in self._outputs.values())
+        return allowed(self.config.open_files) + sum(output.hangs for output in self._outputs.values())
 
     async def _close_one(self) -> bool:
         """Close the longest unused file; say whether there was one that nobody is at."""
