@@ -381,6 +381,7 @@ class Buffer:
         if spare is not None:
             spare.close()
         self._hot.write = _refuse
+        self.head.close()  # a mapping keeps a descriptor, and this one is part of a cycle
         self._segments.clear()
         self._sent.clear()
         del self._reading
