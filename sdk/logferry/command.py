@@ -25,6 +25,8 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, sign
 _MAX_LINE_BYTES = 64 << 10
 # A grandchild may keep the pipes open for ever; the command itself has ended.
 _REST_S = 2.0
+# How late a signal may be passed on at the worst.
+_LOOK_UP_S = 0.5
 
 
 def exec_(arguments: list[str]) -> int:
@@ -88,7 +90,7 @@ def _run(run: Run, command: list[str], passing: _Passing) -> int:
     ]
     for reader in readers:
         reader.start()
-    code = child.wait()
+    code = _wait(child)
     rest_until = monotonic() + _REST_S
     for reader in readers:
         reader.join(max(0.0, rest_until - monotonic()))
@@ -96,6 +98,19 @@ def _run(run: Run, command: list[str], passing: _Passing) -> int:
     run.info("CommandEnded", **how)
     run.end(status, how)
     return code if code >= 0 else 128 - code
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for the command and go on handling signals.
+
+    Python handles them on the main thread between two steps; one that arrives just before a system call begins to wait
+    is only seen when that call ends. So another thread waits for the child, and this one looks up now and then.
+    """
+    waiter = threading.Thread(target=child.wait, daemon=True)
+    waiter.start()
+    while waiter.is_alive():
+        waiter.join(_LOOK_UP_S)
+    return child.wait()
 
 
 def _ended(code: int) -> tuple[str, dict[str, int | str]]:

@@ -65,6 +65,24 @@ def test_signals_are_passed_on_and_the_command_decides(node: Node, number: signa
     assert ("stdout", f"caught {name}") in _lines(node)
 
 
+ASIDE = """
+import os, signal, sys, threading, time, logferry.command
+def aside():
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=aside).start()
+script = f"trap 'exit 9' TERM; touch {sys.argv[1]}; while :; do sleep 0.02; done"
+sys.exit(logferry.command.exec_(["--experiment", "exp", "--", "sh", "-c", script]))
+"""
+
+
+def test_a_signal_that_does_not_interrupt_the_waiting_is_passed_on_all_the_same(node: Node) -> None:
+    # One that arrives just before the wait begins is like one that another thread takes: nothing wakes the main thread.
+    process = node.job(ASIDE, str(node.root / "ready"))
+    assert process.wait(10) == 9
+
+
 def test_of_a_progress_bar_only_the_last_state_is_an_event(node: Node) -> None:
     done = _shell(node, r"printf ' 10%%\r 50%%\r100%%\n'; printf 'dos\r\n'; printf '\n   \n'")
     assert done.stdout == b" 10%\r 50%\r100%\ndos\r\n\n   \n"
