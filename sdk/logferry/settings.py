@@ -100,9 +100,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(key: str, value: Any, source: str) -> Any:
     if key in {"node_dir", "home", "config"}:
-        if not isinstance(value, str | Path):
-            raise SettingsError(f"{source}: {key} is not a path")
-        return Path(os.path.abspath(Path(value).expanduser()))
+        if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+            raise SettingsError(f"{source}: {key} is {value!a}, expected a path")
+        try:
+            return Path(os.path.abspath(Path(value).expanduser()))
+        except RuntimeError as error:  # ~name of nobody
+            raise SettingsError(f"{source}: {key} is {value!a}: {error}") from error
     if key == "level":
         try:
             return level_number(value)
@@ -112,6 +115,6 @@ def _checked(key: str, value: Any, source: str) -> Any:
         if not isinstance(value, int) or value < _MIN_SPOOL_BYTES:
             raise SettingsError(f"{source}: spool_bytes is {value!r}, expected at least {_MIN_SPOOL_BYTES}")
         return value
-    if not isinstance(value, str):
-        raise SettingsError(f"{source}: {key} is not a string")
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{source}: {key} is {value!a}, expected a string that is not empty")
     return value
