@@ -101,8 +101,14 @@ def _still_the_same(fd: int, stamp: Stamp, state: FileState) -> bool:
 
 
 def was_renamed(fd: int, part: Slice, state: FileState, form: Format) -> bool:
-    """Say whether an open file is the one that `state` knows under a name that is gone now."""
+    """Say whether an open file is the one that `state` knows under a name that is gone now.
+
+    A new file often gets the inode of one just removed, and may hold the same bytes; but it was written since, and a
+    renamed one was not, except to grow.
+    """
     if part.stamp[:2] != state.stamp[:2] or not 0 < state.offset <= part.stamp.size:
+        return False
+    if part.stamp.mtime_ns != state.stamp.mtime_ns and not (form.grows and part.stamp.size > state.offset):
         return False
     found = marker(fd, state.offset) if form.grows else digest(part.data[: state.offset])
     return found == state.marker

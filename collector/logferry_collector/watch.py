@@ -6,6 +6,7 @@ other machines write on a network file system; the scan finds all that.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import warnings
@@ -49,7 +50,8 @@ class Watch(FileSystemEventHandler):
             observer.start()
         except OSError as error:
             observer.unschedule_all()
-            return f"{error.strerror or error} (limits: /proc/sys/fs/inotify)"
+            limits = " (limits: /proc/sys/fs/inotify)" if error.errno in {errno.ENOSPC, errno.EMFILE} else ""
+            return f"{error.strerror or error}{limits}"
         self._observer = observer
         return ""
 

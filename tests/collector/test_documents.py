@@ -154,3 +154,12 @@ def test_parts_alone_are_a_run_until_the_owner_arrives(place: Place) -> None:
     place.write("e/r.json", {"status": "RUNNING", "metrics": {"a": 1}, "revision": 1})
     place.collect()
     assert [(one["status"], one["metrics"]) for one in place.documents()] == [("RUNNING", {"a": 1, "b": 2})]
+
+
+def test_a_new_file_with_the_inode_and_the_bytes_of_a_removed_one_is_another_run(place: Place) -> None:
+    old = place.write("e/r.json", {"status": "COMPLETED"})
+    place.collect()
+    new = old.rename(old.with_name("s.json"))  # the same inode for sure
+    new.write_text(new.read_text())
+    place.collect()
+    assert place.ids() == ["r", "s"]
