@@ -48,15 +48,11 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in {"-h", "--help", "help"}:
-        print(_help())
-        return FINE if given else USAGE
-    if given[0] == "--version":
-        print(f"logferry {version('logferry')}")
-        return FINE
     try:
-        return _run(given[0])(given[1:])
+        try:
+            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
     except (UsageError, SettingsError, LayoutError) as error:
         return _complain(str(error))
     except BrokenPipeError:  # `logferry logs | head`: the reader has seen enough
@@ -64,6 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FINE
     except KeyboardInterrupt:
         return 130
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return FINE if given else USAGE
+    if given[0] == "--version":
+        print(f"logferry {version('logferry')}")
+        return FINE
+    return _run(given[0])(given[1:])
 
 
 def _run(verb: str) -> Callable[[list[str]], int]:

@@ -22,6 +22,8 @@ from logferry.events import plain
 from logferry.layout import Home, NodeDir
 
 _SILENT_HOST_S = 300.0
+# Taking over is a matter of milliseconds, on a network file system of seconds.
+_MARK_S = 60.0
 # Producers of this process: their locks look free from inside (a process cannot conflict with itself).
 own_producers: set[str] = set()
 
@@ -107,7 +109,7 @@ class Document:
             return
         attempt = _count(found, "attempt") + 1
         mark = self._path.with_name(f".{self._path.stem[:100]}.attempt-{attempt}")
-        if self._lives(found) or not results.create(mark, {"owner": self._producer}):
+        if self._lives(found) or not self._is_first(mark):
             self.owner = False
             return
         try:
@@ -118,6 +120,13 @@ class Document:
         finally:
             with suppress(OSError):
                 mark.unlink()
+
+    def _is_first(self, mark: Path) -> bool:
+        """Say whether this process is the one that takes over; a mark that nobody came back for counts no more."""
+        with suppress(OSError):
+            if time.time() - mark.stat().st_mtime > _MARK_S:
+                mark.unlink()
+        return results.create(mark, {"owner": self._producer})
 
     def _take_over(self, found: dict[str, Any], attempt: int) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import math
 import signal
 import subprocess
@@ -87,6 +88,20 @@ def test_of_two_that_saw_the_same_dead_owner_only_one_takes_over(root: Path) -> 
     slow.claim()
     assert (quick.owner, slow.owner) == (True, False)
     assert (_saved(root)["owner"], _saved(root)["attempt"]) == ("quick", 2)
+
+
+def test_a_process_that_died_while_it_took_over_is_in_nobodys_way(root: Path) -> None:
+    _document(root, "dead").claim()
+    mark = root / "home" / "results" / "exp" / ".r.attempt-2"
+    mark.write_text("{}")
+    early = _document(root, "early")
+    early.claim()
+    assert early.owner is False
+    os.utime(mark, (1, 1))
+    late = _document(root, "late")
+    late.claim()
+    assert late.owner is True
+    assert not mark.exists()
 
 
 def test_an_owner_in_this_process_lives(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,3 +105,23 @@ def test_the_interface_of_the_readme_works_as_it_is_printed(node: Node) -> None:
     shown = node.call("logs", "exp042").stdout
     for said in ("EpochEnd: epoch=1, train_loss=1.12", "Metrics: step=42, loss=0.94", "fold=3, batch=42"):
         assert said in shown
+    node.stop(node.processes[0])
+    commands = re.findall(r"^\$ logferry (.*)$", text, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        done = node.call(*shlex.split(command))
+        assert (done.returncode, done.stderr.replace("1 of 1 runs complete\n", "")) == (0, ""), command
+        assert done.stdout
+
+
+def test_what_acts_on_a_terminal_is_shown_and_never_sent(node: Node) -> None:
+    node.agent()
+    code = "import logferry\nwith logferry.init('exp') as run:\n"
+    code += "    run.error('Bad\\x1b[2J', 'a\\nb\\x9b31m \\u202e', value='\\x1b]0;title\\x07', **{'k\\x1b': 1})\n"
+    code += "    run.result({'acc\\x1b[31m': 1})\n    run.finish('FAILED')\n"
+    assert node.run_job(code).returncode == 0
+    node.stop(node.processes[0])
+    for verb in ("logs", "results", "runs", "verify", "show"):
+        arguments = [next(iter(node.asked("runs")))["run_id"]] if verb == "show" else []
+        shown = node.call(verb, *arguments).stdout
+        assert not any(char in shown for char in "\x1b\x9b\x07\u202e"), verb
