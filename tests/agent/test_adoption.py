@@ -74,6 +74,18 @@ def test_a_producer_that_died_before_the_agent_started_is_adopted_and_sealed(roo
     play(root, scene)
 
 
+def test_looks_at_the_same_time_adopt_a_spool_once(root: Path, spools: Path) -> None:
+    producer(spools, A, 5)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await asyncio.gather(*(adoption.finish() for _ in range(4)))
+        await until(lambda: seals(built))
+        assert numbers(built, A) == [1, 2, 3, 4, 5]
+        assert len(seals(built)) == 1
+
+    play(root, scene)
+
+
 def test_the_seal_of_one_that_finished_says_so_and_how(root: Path, spools: Path) -> None:
     producer(spools, A, 2, end=True)
 

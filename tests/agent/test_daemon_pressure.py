@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,32 @@ def test_events_are_in_the_log_once_and_in_order_after_the_agent_was_killed_thre
 def _whole_lines(home: Path) -> list[dict[str, object]]:
     files = home.glob("logs/*/*/*.jsonl")
     return [json.loads(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+_LOUD = """
+import logferry, sys
+run = logferry.init("loud", run_id=sys.argv[1])
+while True:
+    run.info("Tick", text="x" * 50)
+"""
+
+
+def test_sigterm_under_full_load_ends_in_time_and_says_what_is_left(node_dir: Path, home: Path) -> None:
+    jobs = [subprocess.Popen([sys.executable, "-c", _LOUD, f"r{number}"], env=os.environ) for number in range(20)]
+    try:
+        with AgentProcess(node_dir, home, "--drain-s", "5") as agent:
+            wait_for(lambda: len(list(home.glob("logs/loud/*/*.jsonl"))) == 20)
+            began = time.monotonic()
+            code = agent.stop()
+            # some more for what is closed afterwards, on a machine that twenty-one processes share
+            assert time.monotonic() - began < 5 + 3
+            print("TOOK", time.monotonic() - began)
+            assert (code == 0) == ("not written yet" not in agent.said())
+    finally:
+        for job in jobs:
+            job.kill()
+        for job in jobs:
+            job.wait(20)
 
 
 def test_over_budget_only_the_producers_of_a_held_run_are_refused_and_all_arrives_in_the_end(

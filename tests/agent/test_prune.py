@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from logferry.cli import FINE
+from logferry.cli import FINE, NO
 from logferry.layout import host_name
 from logferry_agent.prune import prune
 from logferry_agent.rotation import in_order
+from support.agents import AgentProcess, logferry
 from support.writerrig import rig
 
 
@@ -50,6 +51,24 @@ def test_a_second_time_removes_nothing(names: list[str], home: Path, capsys: pyt
     capsys.readouterr()
     assert prune([]) == FINE
     assert capsys.readouterr().out == "0 files removed\n"
+
+
+def test_a_running_agent_does_it_and_goes_on(names: list[str], home: Path, node_dir: Path, root: Path) -> None:
+    with AgentProcess(node_dir, home, config=root / "logferry.toml") as agent:
+        (home / "logs" / "exp" / "run1" / f"{host_name()}.20200101T000000Z-0.jsonl").write_text("{}\n")
+        done = logferry("prune", "--json", node_dir=node_dir, home=home)
+        assert done.returncode == FINE, done.stderr
+        assert len(left(home)) == 2
+        assert agent.stop() == 0
+
+
+def test_an_agent_that_starts_meanwhile_is_named(
+    names: list[str], node_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("logferry_agent.prune.ask", lambda *_: None)
+    with AgentProcess(node_dir, node_dir.parent / "home") as agent:
+        assert prune([]) == NO
+        assert f"pid {agent.pid}" in capsys.readouterr().err
 
 
 def test_files_of_another_host_are_left_alone(names: list[str], home: Path) -> None:
