@@ -11,8 +11,6 @@ when all its events are durable at the agent; a gap record precedes the first ev
 
 from __future__ import annotations
 
-import itertools
-import os
 import sys
 import threading
 from collections import deque
@@ -23,18 +21,8 @@ from zlib import crc32
 
 from logferry.diagnostics import complain
 from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
-from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
-from logferry.segment import (
-    HEADER,
-    MAX_SEGMENT_BYTES,
-    MIN_SEGMENT_BYTES,
-    MappedSegment,
-    Segment,
-    WrittenSegment,
-    record_head,
-    skip,
-    walk,
-)
+from logferry.segment import HEADER, Segment, record_head, skip, walk
+from logferry.segments import Segments
 from logferry.spool import HeadPage
 
 # Without the GIL a copy into the mapping needs the lock that it otherwise has for nothing.
@@ -43,10 +31,6 @@ _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 ASLEEP = FULL = 1 << 30
 # From which fill on which levels are shed (share of the spool's size, least level that is still taken).
 _FILL_MARKS = ((0.9, ERROR), (0.8, WARNING), (0.6, INFO))
-# A job's log must not be what fills the disk up.
-_KEEP_FREE = 0.1
-# Beside a full spool there is room for the run's last records: its result, and how it ended.
-_RESERVE_BYTES = 4 << 20
 
 
 class Hot:
@@ -88,10 +72,8 @@ class Buffer:
     """
 
     def __init__(self, directory: Path | None, capacity: int, hot: Hot) -> None:
-        self._directory, self._capacity, self._hot = directory, capacity, hot
-        self._largest = min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, capacity // 8))
-        self._written = directory is not None and filesystem_type(directory) in UNALLOCATABLE_FILESYSTEMS
-        self._names = itertools.count(1)
+        self._hot = hot
+        self._segments = Segments(directory, capacity)
         self.head = HeadPage(directory)
         # Reentrant: a signal handler or a destructor may log while this thread is in here.
         self._lock = threading.RLock()
@@ -102,17 +84,10 @@ class Buffer:
         self._closed = False
         self.asleep = False
         self.wake: Callable[[], None] = lambda: None
-        self._spare: Segment | None = None
-        self._populated = 0
-        self._segments: deque[Segment] = deque()
-        active = self._allocate(MIN_SEGMENT_BYTES)
-        if active is None:
-            raise OSError(28, "no room for a spool", str(directory))
-        self._segments.append(active)
-        self._reading, self._offset, self.next_number = active, HEADER.size, 1
+        self._reading, self._offset, self.next_number = self._segments.active, HEADER.size, 1
         self._sent: deque[Unsent] = deque()
         hot.append, hot.admit = self.append, self.admit
-        self._show(active)
+        self._show(self._segments.active)
         self._set_threshold()
 
     # --- on the caller's thread ---
@@ -160,22 +135,20 @@ class Buffer:
     def _roll(self, need: int, level: int) -> bool:
         self._rolling = True
         try:
-            new, self._spare = self._spare, None
-            if new is not None and new.size < need + HEADER.size:
-                new.close()  # names are in the order of use: one that is passed over must not be used later
-                new = None
+            new = self._segments.take_spare(need)
             if new is None:
                 self.head.outrun += 1
-                new = self._allocate(max(self._next_size(), need + HEADER.size))
+                new = self._segments.make(need)
             if new is None and level == SYSTEM:
-                new = self._allocate(max(MIN_SEGMENT_BYTES, need + HEADER.size), reserved=True)
+                new = self._segments.make_from_reserve(need)
             if new is None or self._closed:  # closed meanwhile by a signal's handler
-                self._spare, self._mark = new, FULL
+                self._segments.give_back(new)
+                self._mark = FULL
                 self._set_threshold()
                 return False
             # First the old one is closed for every thread, then the new one is shown: none can append behind.
-            self._segments[-1].retire()
-            self._segments.append(new)
+            self._segments.active.retire()
+            self._segments.live.append(new)
             self._show(new)
             self._mark = max(self._mark, self._fill_mark())
             self._set_threshold()
@@ -196,30 +169,8 @@ class Buffer:
 
         self._hot.write = write
 
-    def _allocate(self, size: int, *, reserved: bool = False) -> Segment | None:
-        try:
-            if self._used() + size > self._capacity + (_RESERVE_BYTES if reserved else 0):
-                return None
-            if self._directory is None:
-                return MappedSegment(None, size)
-            found = os.statvfs(self._directory)
-            keep = 0 if reserved else _KEEP_FREE * found.f_blocks * found.f_frsize
-            if found.f_bavail * found.f_frsize - size < keep:
-                return None
-            path = self._directory / f"{next(self._names):08d}.seg"
-            return WrittenSegment(path, size) if self._written else MappedSegment(path, size)
-        except OSError:
-            return None
-
-    def _next_size(self) -> int:
-        # Fast: 64 KiB last for less than a millisecond at full speed, and the shipper looks in every five.
-        return min(self._largest, self._segments[-1].size * 16)
-
-    def _used(self) -> int:
-        return sum(segment.size for segment in self._segments) + (self._spare.size if self._spare else 0)
-
     def _fill_mark(self) -> int:
-        fill = sum(segment.size for segment in self._segments) / self._capacity
+        fill = self._segments.fill()
         mark: int = next((level for share, level in _FILL_MARKS if fill >= share), 0)
         return mark
 
@@ -248,28 +199,19 @@ class Buffer:
             with self._lock:
                 self._relax()
         with self._lock:
-            spare = self._spare_segment()
-        active = self._segments[-1]
-        # Pages that are faulted in get written back: not for a quiet producer.
-        if spare is None or self._populated >= spare.size or active.tell() < active.size // 4:
-            return False
-        self._populated = spare.populate(self._populated)
-        return self._populated < spare.size
-
-    def _spare_segment(self) -> Segment | None:
-        if self._spare is None and not self._closed:
-            self._spare, self._populated = self._allocate(self._next_size()), 0
-        return self._spare
+            if not self._closed:
+                self._segments.spare()
+        return self._segments.populate()
 
     def unread(self) -> bool:
         """Say whether there is something that `read` would return."""
-        return self._reading is not self._segments[-1] or self._reading.tell() > self._offset
+        return self._reading is not self._segments.active or self._reading.tell() > self._offset
 
     def read(self, limit_bytes: int) -> Unsent | None:
         """Return the next records, at most `limit_bytes` of them except to hold one record."""
         while True:
             # Asked before the bytes are looked at: a segment with a successor gets no more records.
-            last = self._reading is self._segments[-1]
+            last = self._reading is self._segments.active
             stop, count = walk(self._reading.view(), self._offset, self._reading.tell(), limit_bytes)
             if count:
                 found = Unsent(self._reading, self.next_number, count, self._offset, stop)
@@ -279,7 +221,7 @@ class Buffer:
                 return found
             if last:
                 return None
-            following = self._segments[self._segments.index(self._reading) + 1]
+            following = self._segments.after(self._reading)[1]
             following.number(self.next_number)
             with self._lock:
                 self._reading, self._offset = following, HEADER.size
@@ -289,7 +231,7 @@ class Buffer:
         while True:
             with self._lock:
                 number, start = self.next_number, self._offset
-                segments = list(self._segments)[self._segments.index(self._reading) :]
+                segments = self._segments.after(self._reading)
             try:
                 for segment in segments:
                     found = 1
@@ -311,14 +253,13 @@ class Buffer:
         with self._lock:
             self.head.acked_through = through
             self.head.save()
-            while self._segments[0] is not keep:
-                self._segments.popleft().close()
+            self._segments.trim(keep)
             self._relax()
 
     def _relax(self) -> None:
         """Take levels in again that were shed, the gap record first."""
         mark = self._fill_mark()
-        if mark >= self._mark or (self._mark >= FULL and not self._spare_segment()):
+        if mark >= self._mark or (self._mark >= FULL and not self._segments.spare()):
             return
         if self.report_gap():
             self._mark = mark
@@ -372,17 +313,14 @@ class Buffer:
                     self._put(record, level)
             self._closed = True
             self._set_threshold()
-            self._segments[-1].retire()
+            self._segments.active.retire()
         self.head.save()
 
     def release(self) -> None:
         """Let go of the memory; the shipper thread has ended. Only a segment that was never used is unlinked."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.close()
         self._hot.write = _refuse
         self.head.close()  # a mapping keeps a descriptor, and this one is part of a cycle
-        self._segments.clear()
+        self._segments.release()
         self._sent.clear()
         del self._reading
 

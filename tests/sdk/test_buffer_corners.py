@@ -38,7 +38,7 @@ def _system(buffer: Buffer, kind: str, **fields: Any) -> None:
 def test_a_run_that_is_ended_by_a_signal_inside_of_a_roll_keeps_its_last_records(
     logged: Logged, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allocate, ended = logged.buffer._allocate, []
+    allocate, ended = logged.buffer._segments.allocate, []
 
     def interrupted(size: int, **options: Any) -> Any:
         if not ended:
@@ -49,7 +49,7 @@ def test_a_run_that_is_ended_by_a_signal_inside_of_a_roll_keeps_its_last_records
             logged.buffer.close()
         return allocate(size, **options)
 
-    monkeypatch.setattr(logged.buffer, "_allocate", interrupted)
+    monkeypatch.setattr(logged.buffer._segments, "allocate", interrupted)
     while not ended:
         logged.run.info("Tick", ballast=BALLAST)
     assert _names(root)[-3:] == ["Last words", RESULT, END]

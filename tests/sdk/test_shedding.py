@@ -122,20 +122,21 @@ def test_a_signal_handler_that_logs_interrupts_nothing(root: Path, hot: Hot) -> 
         signal.signal(signal.SIGALRM, old)
     delivered = _delivered(root)
     assert [event[4]["number"] for event in delivered if event[2] == "Tick"] == list(range(8000))
-    assert [event[4]["number"] for event in delivered if event[2] == "Signal"] == list(range(1, ticks + 1))
+    # A handler can be interrupted by the next signal's, between its count and its call.
+    assert sorted(event[4]["number"] for event in delivered if event[2] == "Signal") == list(range(1, ticks + 1))
     assert ticks > 3
 
 
 def test_a_call_from_inside_of_a_roll_is_kept_behind_it(root: Path, hot: Hot, monkeypatch) -> None:
     buffer = Buffer(root, 4 << 20, hot)
     log = Logger(hot, {})
-    allocate = buffer._allocate
+    allocate = buffer._segments.allocate
 
-    def allocate_and_log(size: int):
+    def allocate_and_log(size: int, **more):
         log.info("From inside")
-        return allocate(size)
+        return allocate(size, **more)
 
-    monkeypatch.setattr(buffer, "_allocate", allocate_and_log)
+    monkeypatch.setattr(buffer._segments, "allocate", allocate_and_log)
     while not buffer.head.outrun:
         log.info("Tick", ballast="x" * 1000)
     names = [event[2] for event in _delivered(root)]

@@ -1,0 +1,133 @@
+"""The segments of one spool, oldest first, and a spare one that is prepared ahead of the calls.
+
+Promises: all segments together never pass the spool's capacity (beside it is a reserve for a run's last records); a
+segment is allocated only while its file system keeps a tenth free; names are in the order of use.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from pathlib import Path
+
+from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
+from logferry.segment import (
+    HEADER,
+    MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES,
+    MappedSegment,
+    Segment,
+    WrittenSegment,
+)
+
+# A job's log must not be what fills the disk up.
+_KEEP_FREE = 0.1
+# Beside a full spool there is room for the run's last records: its result, and how it ended.
+_RESERVE_BYTES = 4 << 20
+
+
+class Segments:
+    """What there is, and whether there may be more. Callers hold the buffer's lock where something changes.
+
+    Args:
+        directory: the spool's directory, or None for anonymous memory.
+        capacity: bytes that all segments together may have.
+
+    Raises:
+        OSError: the first segment cannot be allocated.
+
+    """
+
+    def __init__(self, directory: Path | None, capacity: int) -> None:
+        self._directory, self._capacity = directory, capacity
+        self._largest = min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, capacity // 8))
+        self._written = directory is not None and filesystem_type(directory) in UNALLOCATABLE_FILESYSTEMS
+        self._names = itertools.count(1)
+        self._spare: Segment | None = None
+        self._populated = 0
+        self.live: deque[Segment] = deque()
+        first = self.allocate(MIN_SEGMENT_BYTES)
+        if first is None:
+            raise OSError(28, "no room for a spool", str(directory))
+        self.live.append(first)
+
+    @property
+    def active(self) -> Segment:
+        return self.live[-1]
+
+    def fill(self) -> float:
+        """Return how much of the capacity is in use, the spare not counted."""
+        return sum(segment.size for segment in self.live) / self._capacity
+
+    def take_spare(self, record_bytes: int) -> Segment | None:
+        """Return the spare if a record of this size fits into it."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.size < record_bytes + HEADER.size:
+            spare.close()  # names are in the order of use: one that is passed over must not be used later
+            return None
+        return spare
+
+    def give_back(self, spare: Segment | None) -> None:
+        self._spare = spare
+
+    def make(self, record_bytes: int) -> Segment | None:
+        """Allocate a segment now, large enough for a record; None where there is no room."""
+        return self.allocate(max(self._next_size(), record_bytes + HEADER.size))
+
+    def make_from_reserve(self, record_bytes: int) -> Segment | None:
+        return self.allocate(max(MIN_SEGMENT_BYTES, record_bytes + HEADER.size), reserved=True)
+
+    def spare(self) -> Segment | None:
+        """Return the spare, allocated if there is room and none was."""
+        if self._spare is None:
+            self._spare, self._populated = self.allocate(self._next_size()), 0
+        return self._spare
+
+    def populate(self) -> bool:
+        """Fault in some of the spare's pages; return whether there is more to do."""
+        spare = self._spare
+        # Pages that are faulted in get written back: not for a quiet producer.
+        if spare is None or self._populated >= spare.size or self.active.tell() < self.active.size // 4:
+            return False
+        self._populated = spare.populate(self._populated)
+        return self._populated < spare.size
+
+    def trim(self, keep: Segment) -> None:
+        """Unlink what is older than `keep`."""
+        while self.live[0] is not keep:
+            self.live.popleft().close()
+
+    def after(self, segment: Segment) -> list[Segment]:
+        """Return `segment` and those behind it."""
+        return list(self.live)[self.live.index(segment) :]
+
+    def release(self) -> None:
+        """Let go of the memory. Only a segment that was never used is unlinked."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+        self.live.clear()
+
+    def allocate(self, size: int, *, reserved: bool = False) -> Segment | None:
+        """Make a segment of `size` bytes, from the reserve too if that is said; None where there is no room."""
+        try:
+            if self._used() + size > self._capacity + (_RESERVE_BYTES if reserved else 0):
+                return None
+            if self._directory is None:
+                return MappedSegment(None, size)
+            found = os.statvfs(self._directory)
+            keep = 0 if reserved else _KEEP_FREE * found.f_blocks * found.f_frsize
+            if found.f_bavail * found.f_frsize - size < keep:
+                return None
+            path = self._directory / f"{next(self._names):08d}.seg"
+            return WrittenSegment(path, size) if self._written else MappedSegment(path, size)
+        except OSError:
+            return None
+
+    def _next_size(self) -> int:
+        # Fast: 64 KiB last for less than a millisecond at full speed, and the shipper looks in every five.
+        return min(self._largest, self.active.size * 16)
+
+    def _used(self) -> int:
+        return sum(segment.size for segment in self.live) + (self._spare.size if self._spare else 0)
