@@ -111,7 +111,7 @@ class Adoption:
 
     async def look(self) -> None:
         """Begin what is due: adoptions, removals, retirements. One look at a time: what one begins, the next leaves."""
-        if True:
+        async with self._looking:
             await self._look_once()
 
     async def _look_once(self) -> None:
@@ -202,7 +202,8 @@ class Adoption:
     def _seal(self, one: Producer, shed: dict[str, int], how: str = "vanished") -> None:
         end = one.end or {}
         fields: dict[str, Any] = {"producer": one.id, "emitted": one.next - 1, "shed": shed}
-        fields |= {"end": "finished" if one.end else how, "spool": one.about["spool"]}
+        fields |= {"end": "finished" if one.end else how, "spool": one.about["spool"], "pid": one.about["pid"]}
+        fields |= {"rank": one.about["rank"]} if one.about.get("rank") is not None else {}
         fields |= {key: value for key, value in end.items() if value is not None}
         self._events.append(one.id, [self._clock_ns(), INFO, SEAL, None, fields])
         self._producers.lost_connection(one)
