@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,7 @@ class Services(Protocol):
     host: str
     config: AgentConfig
     renderer: Renderer
+    rendering: asyncio.Lock
     calls: Calls
     memory: Memory
     open_files: OpenFiles

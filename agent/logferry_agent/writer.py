@@ -89,7 +89,7 @@ class Writer:
         self.fs, self.logs, self.host, self.config, self.clock = fs, home.logs, host, config, clock
         self.renderer, self.memory, self.calls = Renderer(filters), Memory(), Calls("logferry-logs")
         self.open_files = OpenFiles(self._most_open, self._close_one)
-        self.keep_bad = keep_bad
+        self.keep_bad, self.rendering = keep_bad, asyncio.Lock()
         self._journal, self._state = journal, state
         self._on_written, self._on_sealed, self._append_agent_event = on_written, on_sealed, append_agent_event
         self._commits = Commits(state, self.least_position)

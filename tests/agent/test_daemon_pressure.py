@@ -52,29 +52,29 @@ def _whole_lines(home: Path) -> list[dict[str, object]]:
 
 
 _LOUD = """
-import logferry, sys
-run = logferry.init("loud", run_id=sys.argv[1])
+import logferry, os
+number = 0
+while number < 19 and os.fork():
+    number += 1
+run = logferry.init("loud", run_id=f"r{number}")
 while True:
     run.info("Tick", text="x" * 50)
 """
 
 
 def test_sigterm_under_full_load_ends_in_time_and_says_what_is_left(node_dir: Path, home: Path) -> None:
-    jobs = [subprocess.Popen([sys.executable, "-c", _LOUD, f"r{number}"], env=os.environ) for number in range(20)]
+    job = subprocess.Popen([sys.executable, "-c", _LOUD], env=os.environ, start_new_session=True)
     try:
-        with AgentProcess(node_dir, home, "--drain-s", "5") as agent:
+        with AgentProcess(node_dir, home, "--drain-s", "3") as agent:
             wait_for(lambda: len(list(home.glob("logs/loud/*/*.jsonl"))) == 20)
             began = time.monotonic()
             code = agent.stop()
-            # some more for what is closed afterwards, on a machine that twenty-one processes share
-            assert time.monotonic() - began < 5 + 3
-            print("TOOK", time.monotonic() - began)
+            # some more for noticing the signal and for the interpreter's end, on cores that all of them share
+            assert time.monotonic() - began < 3 + 7
             assert (code == 0) == ("not written yet" not in agent.said())
     finally:
-        for job in jobs:
-            job.kill()
-        for job in jobs:
-            job.wait(20)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait(20)
 
 
 def test_over_budget_only_the_producers_of_a_held_run_are_refused_and_all_arrives_in_the_end(
