@@ -21,3 +21,23 @@ def test_five_thousand_small_files_are_taken_in_and_not_read_twice(place: Place)
     # One second on a small machine; the guard is for a square of the number of files.
     assert time.monotonic() - start < 30
     assert (place.collect(), place.store.counts()) == (0, (5_000, 0))
+
+
+def test_the_work_for_a_file_of_many_rows_grows_with_their_number_and_no_faster(place: Place) -> None:
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def work(name: str, rows: int) -> int:
+        nonlocal steps
+        steps = 0
+        place.append(name, *({"metrics": {"x": number}} for number in range(rows)))
+        place.collect()
+        return steps
+
+    place.store._connection.set_progress_handler(step, 100)  # type: ignore[attr-defined]
+    few = work("e/few.jsonl", 250)
+    assert work("e/many.jsonl", 2_000) < 12 * few

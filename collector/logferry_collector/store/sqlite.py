@@ -141,8 +141,9 @@ class SQLite(SQLiteReader):
 
     def _earlier_line(self, file: int, record: Record) -> int:
         """Return the line of the same file that has the same run in no lesser revision, or 0."""
+        # The plus keeps SQLite from looking through all rows of the file, which grows with the square of their number.
         found = self._connection.execute(
-            "SELECT ordinal FROM candidate WHERE experiment_id = ? AND run_id = ? AND file = ? AND revision >= ?",
+            "SELECT ordinal FROM candidate WHERE experiment_id = ? AND run_id = ? AND +file = ? AND revision >= ?",
             [record.experiment_id, record.run_id, file, record.revision],
         ).fetchone()
         return int(found[0]) if found else 0
