@@ -68,7 +68,7 @@ def test_a_producer_that_died_before_the_agent_started_is_adopted_and_sealed(roo
         await adoption.finish()
         await until(lambda: seals(built))
         assert numbers(built, A) == [1, 2, 3, 4, 5]
-        expected = {"producer": A, "emitted": 5, "shed": {"DEBUG": 1}, "end": "vanished", "spool": "file"}
+        expected = {"producer": A, "emitted": 5, "shed": {"DEBUG": 1}, "end": "vanished", "spool": "file", "pid": 1}
         assert seals(built) == [expected]
 
     play(root, scene)

@@ -100,8 +100,9 @@ def test_a_fifo_in_place_of_a_running_log_is_left_alone(root: Path) -> None:
     asyncio.run(main())
 
 
-def test_never_more_files_are_open_than_configured_whoever_writes(root: Path, fs: Hanging) -> None:
+def test_never_more_files_are_open_than_configured_whoever_writes(root: Path) -> None:
     async def main() -> None:
+        fs = Hanging()
         async with rig(root, fs, open_files=8) as one:
             for number in range(40):
                 one.hello(f"aaaaaa{number:02d}", run=f"run{number}")
