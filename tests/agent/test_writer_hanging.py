@@ -30,8 +30,9 @@ class Hanging(FileSystem):
         fd = super().open(path, flags, mode)
         if "held" in str(path):
             self._held.add(fd)
-        links = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd") if _is_link(one)]
-        self.most_open = max(self.most_open, sum(link.endswith(".jsonl") for link in links))
+        self.most_open = max(
+            self.most_open, sum(_target(one).endswith(".jsonl") for one in os.listdir("/proc/self/fd"))
+        )
         return fd
 
     def pwritev(self, fd, buffers, offset):  # type: ignore[no-untyped-def]
@@ -40,8 +41,11 @@ class Hanging(FileSystem):
         return super().pwritev(fd, buffers, offset)
 
 
-def _is_link(name: str) -> bool:
-    return os.path.islink(f"/proc/self/fd/{name}")
+def _target(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:  # another thread has closed it meanwhile
+        return ""
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import asyncio
 import mmap
 import multiprocessing
 import os
-import struct
 import sys
 import threading
 import time
@@ -20,22 +19,22 @@ import logferry
 BURST = 20_000
 
 
-def write(notes: mmap.mmap, slot: int) -> None:
+def write(notes: memoryview, slot: int) -> None:
     run = logferry.current()
     number = 0
     while True:
         number += 1
         run.info("Tick", slot=slot, number=number, ballast="x" * (number % 97))
-        struct.pack_into("<Q", notes, 8 * slot, number)
+        notes[slot] = number
         if number > BURST:
             time.sleep(0.002)
 
 
-async def tasks(notes: mmap.mmap, slots: list[int]) -> None:
+async def tasks(notes: memoryview, slots: list[int]) -> None:
     async def one(slot: int) -> None:
         for number in range(1, 1_000_000):
             logferry.info("Tick", slot=slot, number=number)
-            struct.pack_into("<Q", notes, 8 * slot, number)
+            notes[slot] = number
             await asyncio.sleep(0.001)
 
     await asyncio.gather(*map(one, slots))
@@ -44,7 +43,8 @@ async def tasks(notes: mmap.mmap, slots: list[int]) -> None:
 def main() -> None:
     run_id, path, first, kind = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     with open(path, "r+b") as file:
-        notes = mmap.mmap(file.fileno(), 0)
+        # One store of eight bytes: a kill finds the old number or the new one.
+        notes = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
     with logferry.init("soak", run_id=run_id, config={"kind": kind}):
         if kind == "threads":
             for slot in (first + 1, first + 2):

@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -133,7 +132,7 @@ class Soak:
                 if line["event"] == "Tick":
                     slots.setdefault(line["slot"], []).append(line["number"])
         for slot in range(self.started * SLOTS_PER_JOB):
-            (returned,) = struct.unpack_from("<Q", self.notes, 8 * slot)
+            returned = int.from_bytes(self.notes[8 * slot : 8 * slot + 8], sys.byteorder)
             numbers = slots.get(slot, [])
             found["events"] += len(numbers)
             found["twice"] += len(numbers) - len(set(numbers))

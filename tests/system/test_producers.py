@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import signal
-import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,13 @@ from support.node import Node, wait_for
 
 # Logs as fast as it can; after each call its number is in shared memory outside of the process.
 LOUD = """
-import mmap, struct, sys, logferry
+import mmap, sys, logferry
 with open(sys.argv[2], "r+b") as file:
-    returned = mmap.mmap(file.fileno(), 8)
+    returned = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
 run = logferry.init("loud", run_id=sys.argv[1])
 for number in range(1, 10_000_000):
     run.info("Tick", number=number)
-    struct.pack_into("<Q", returned, 0, number)
+    returned[0] = number  # one store of eight bytes: a kill finds the old number or the new one
 """
 TRICKLE = """
 import sys, time, logferry
@@ -59,7 +59,7 @@ if __name__ == "__main__":
 
 def _returned(path: Path) -> int:
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
-        return int(struct.unpack_from("<Q", shared)[0])
+        return int.from_bytes(shared[:8], sys.byteorder)
 
 
 def test_what_a_killed_producer_logged_is_there_to_the_last_returned_call(node: Node) -> None:
