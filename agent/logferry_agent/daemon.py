@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.25
 # What is left of the time to drain for closing files and saying what was not written.
 _LAST_S = 1.0
+# The rest of the time is for closing, which takes its time too where jobs at full speed leave the agent little.
+_DRAIN_SHARE = 0.8
 
 
 class Agent:
@@ -154,10 +156,11 @@ class Agent:
 
     async def _drain(self, drain_s: float) -> str:
         """Bring everything that is here into the files; a second signal ends the attempt. Return what is left."""
-        deadline = self._loop.time() + max(0.0, drain_s - _LAST_S)
+        limit_s = drain_s * _DRAIN_SHARE
+        deadline = self._loop.time() + limit_s
         work = self._loop.create_task(self._drain_until(deadline))
         force = self._loop.create_task(self._force.wait())
-        await asyncio.wait({work, force}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, force}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             force.cancel()
             return work.result()
