@@ -119,8 +119,7 @@ def agent(events: int) -> dict[str, dict[str, float]]:
     bare = time.process_time() - bare_began
     memory = node.memory_bytes()
     for one in producers:
-        one.stdin.close()
-        one.wait()
+        one.communicate()
     node.close()
     return {
         "agent, four producers": {
