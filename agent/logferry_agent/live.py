@@ -55,7 +55,9 @@ def render(status: dict[str, Any] | None) -> Group:
         f"{len(open_ones)} producers, {status['connected']} connected; journal {status['journal_bytes'] >> 20} MiB, "
         f"queued {status['queued_bytes'] >> 10} KiB, agent memory {status['memory_bytes'] >> 20} MiB"
     )
-    table = Table("experiment", "run", "pid", "events", "durable", "written", box=None)
+    table = Table("experiment", "run", box=None)
+    for name in ("pid", "events", "durable", "written"):
+        table.add_column(name, justify="right")
     for one in open_ones[:_MAX_ROWS]:
         counts = (one["expected"] - 1, one["durable"], one["written"])
         names = (printable(one["experiment_id"]), printable(one["run_id"]))
