@@ -92,4 +92,5 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return f"unknown key; known are {', '.join(sorted(AgentConfig.model_fields))}"
-    return f"{fault['msg']} (is {str(fault['input'])[:60]!r})"
+    said = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+    return f"{said} (is {str(fault['input'])[:60]!r})"

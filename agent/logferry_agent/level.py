@@ -39,7 +39,7 @@ def level(arguments: list[str]) -> int:
         return NO
     if not options.json:
         said = "as rules and jobs say" if number is None else level_name(number)
-        print(f"{printable(options.experiment)}: {said}; {answer['producers']} connected producers told")
+        print(f"{printable(options.experiment)}: {said}; connected producers told: {answer['producers']}")
     return FINE
 
 

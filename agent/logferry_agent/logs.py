@@ -47,7 +47,7 @@ class Filter:
     def __init__(self, options: argparse.Namespace, now: datetime) -> None:
         self._level = level_number(options.level) if options.level else 0
         self._event = options.event
-        self._grep = re.compile(options.grep) if options.grep else None
+        self._grep = _pattern(options.grep) if options.grep else None
         self._since = since(options.since, now) if options.since else ""
         self._all = options.all
 
@@ -62,15 +62,25 @@ class Filter:
         )
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"--grep {text!a} is no regular expression: {error}; a backslash helps") from error
+
+
 def since(text: str, now: datetime) -> str:
     """Return the time that `text` means, as lines carry it: `10m`, `2h`, or an ISO time (UTC unless it says else).
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or lies outside of the calendar.
 
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    when = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]]) if found else datetime.fromisoformat(text)
+    try:
+        when = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]]) if found else datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"--since {text!a} is no time; write 90s, 10m, 2h, 1d or 2025-07-30T13:00:00") from None
     when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -123,7 +133,7 @@ def logs(arguments: list[str]) -> int:
     home = Home(settings_of(options).home)
     try:
         chosen = Filter(options, datetime.now(UTC))
-    except (ValueError, re.error) as error:
+    except ValueError as error:
         raise UsageError(f"logs: {error}") from error
     found = _found(home, options)
     printer = _Printer(options.format, several=len(found) > 1 or (options.follow and not _is_one(found, options.run)))

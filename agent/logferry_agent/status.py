@@ -120,7 +120,7 @@ def _show(found: dict[str, Any]) -> None:
     lines.append(f"collector  {'up, pid ' + str(collector['pid']) if collector['up'] else 'not running'}")
     lines.append(f"journal    {agent['journal_bytes']:,} bytes")
     if agent["up"]:
-        lines.append(f"queued     {agent['queued_bytes']:,} bytes, {agent['connected']} producers connected")
+        lines.append(f"queued     {agent['queued_bytes']:,} bytes; producers connected: {agent['connected']}")
     lines += [f"refused    {count} frames: {reason}" for reason, count in agent.get("refused", {}).items()]
     unknown = agent.get("writer", {}).get("unknown_events")
     lines += [f"unknown    {unknown} events of producers that the journal does not know"] if unknown else []

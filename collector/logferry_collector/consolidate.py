@@ -67,7 +67,8 @@ class Consolidator:
             StoreDownError: the store could not be written; what was not committed will be offered again.
 
         """
-        waiting = list(reversed(found))
+        # Notifications may name a directory and a file in it; of two intakes of one file one is always lost.
+        waiting = list({one.path: one for one in reversed(found)}.values())
         committed = 0
         while waiting and not stop():
             steps = self._look(waiting)

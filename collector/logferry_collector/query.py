@@ -51,7 +51,7 @@ class Results:
         self,
         by: str | Sequence[str],
         over: str | None = "seed",
-        agg: Sequence[str] = ("n", "mean", "std"),
+        agg: str | Sequence[str] = ("n", "mean", "std"),
         metrics: Sequence[str] | None = None,
     ) -> Groups:
         """Aggregate metrics over the runs that have the same values of some keys.
@@ -72,7 +72,7 @@ class Results:
         wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
         self._store.prepare(keys)
         values = self._store.values(self._query, [*keys, *inner, *wanted])
-        return grouped(values, keys, bool(inner), wanted, agg)
+        return grouped(values, keys, bool(inner), wanted, [agg] if isinstance(agg, str) else agg)
 
     def diff(self, *run_ids: str) -> dict[str, dict[str, Any]]:
         """Return the keys in which some of these runs differ, each with the value of every run that has it.

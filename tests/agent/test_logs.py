@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -105,9 +106,9 @@ def test_an_unknown_run_is_named(home: Path) -> None:
 
 def test_a_wrong_pattern_or_level_is_a_usage_error(home: Path) -> None:
     write(home, line(1))
-    for arguments in (["--grep", "("], ["--level", "loud"], ["--since", "yesterday"]):
-        with pytest.raises(UsageError):
-            logs(["run1", *arguments])
+    for option, value in (("--grep", "("), ("--level", "loud"), ("--since", "yesterday"), ("--since", "9999999999d")):
+        with pytest.raises(UsageError, match=re.escape(f"'{value}'")):
+            logs(["run1", option, value])
 
 
 def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: Path) -> None:

@@ -27,6 +27,16 @@ def test_a_half_written_file_waits_then_is_incomplete_then_good(place: Place) ->
     assert (place.ids(), place.faults()) == (["r"], [])
 
 
+def test_a_refused_file_that_is_named_twice_is_taken_in_once(place: Place) -> None:
+    fifo = place.write("e/pipe.json", "")
+    fifo.unlink()
+    os.mkfifo(fifo)
+    found = place.take_in.discover.look({str(fifo), str(fifo.parent)})
+    looks = iter(range(10))
+    assert place.take_in.consolidator.take(found, lambda: next(looks, None) is None) == 1
+    assert (next(looks), place.faults()) == (1, [("pipe.json", 0, "unreadable")])
+
+
 def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
     place.write("e/r.json", {"status": "RUNNING"})
     place.collect()

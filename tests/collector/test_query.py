@@ -111,6 +111,12 @@ def test_an_unknown_key_or_aggregate_is_an_error(place: Place) -> None:
         place.reader.results().group("lr", agg=("median",))
 
 
+def test_one_aggregate_may_be_a_bare_name(place: Place) -> None:
+    sweep(place)
+    groups = place.reader.results().group("lr", metrics=["acc"], agg="max")
+    assert [set(row) for row in groups] == [{"lr", "n", "acc.max"}] * len(groups)
+
+
 def test_differences_name_only_what_differs(place: Place) -> None:
     sweep(place)
     found = place.reader.results().diff("0.1-1", "0.1-2")

@@ -39,7 +39,9 @@ def _take(line: bytes, number: int, into: Parsed) -> None:
 
 def _why(error: ValueError) -> str:
     # Its own words count lines from the one that is bad.
-    return f"{error.msg} at column {error.colno}" if isinstance(error, JSONDecodeError) else str(error)
+    if not isinstance(error, JSONDecodeError):
+        return str(error)
+    return f"{error.msg.removesuffix(' at')} at column {error.colno}"
 
 
 def _last(tail: bytes, number: int, into: Parsed, *, end: bool) -> str:
