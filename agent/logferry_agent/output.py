@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,7 @@ class Output:
         """Note that it failed; that is over once a checkpoint covers all that was known then."""
         if self._failed is None:
             _log.warning("%s is held back, and tried again: %s", self.path, said(error))
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError | sqlite3.OperationalError):  # a full disk says so in both ways
             _log.error("unexpected, please report", exc_info=error)
         since = self._failed.since_ns if self._failed else self._services.clock()
         self._failed, self._failed_end = Problem("output", str(self.path), said(error), since), self.backlog.seen

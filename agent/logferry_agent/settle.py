@@ -71,6 +71,8 @@ class Settler:
         """Settle what is due; say whether all of it is."""
         async with self._lock:
             problem = await self._settle_due()
+        if self.problem and problem is None:
+            _log.info("results are written again")
         self.problem = problem
         return problem is None
 

@@ -248,6 +248,10 @@ def open_reader(settings: Settings, url: str | None = None) -> Reader:
     """Open the store of some settings, or another one to read only what is there."""
     home, own = Home(settings.home), url_of(settings)
     store = open_url(url or own)
-    if (url and url != own) or running.runs(home, own):
+    if url and url != own:
         return Reader(store, home)
+    if running.runs(home, own):
+        reader = Reader(store, home)
+        reader.stale = running.held(home, own)
+        return reader
     return Reader(store, home, TakeIn(store, home, load_config(settings.config)))

@@ -2,7 +2,8 @@
 
 `HOME/agents/.<host>.collector-<store>.lock` is flocked by the running collector and holds its pid; `<store>` is a
 checksum of the store's URL. `HOME/agents/<host>.collector.json` is one JSON object, replaced whole: `up`, `pid`,
-`store`, `rows`, `rejects`, `waiting`, `watching`, `time_ns`, `held` (list of `what`, `path`, `error`).
+`store`, `rows`, `rejects`, `waiting`, `watching`, `time_ns`, `held` (list of `what`, `path`, `error`,
+`since_ns`).
 """
 
 from __future__ import annotations
@@ -70,6 +71,15 @@ def runs(home: Home, url: str) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def held(home: Home, url: str) -> str:
+    """Return why the collector that runs for a home and a store takes in nothing now, or the empty string."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        status = json.loads(status_path(home).read_bytes())
+        if status["store"] == url and status["held"]:
+            return f"the collector is held back by the store {url}: {status['held'][0]['error']}"
+    return ""
 
 
 def _locked_where_possible(fd: int) -> bool:

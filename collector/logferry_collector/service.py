@@ -53,6 +53,7 @@ class Service:
         self._take_in: TakeIn | None = None
         self._backoff_s = 0.0
         self._problem = ""
+        self._problem_since_ns = 0
         self._counts: tuple[int, int] | None = None
         self._stops = 0
         self._last_moment = 0.0
@@ -97,6 +98,8 @@ class Service:
             self._close()
             self._backoff_s = min(max(_BACKOFF_MIN_S, self._backoff_s * 2), self._config.backoff_max_s)
             self._next_scan = 0.0  # the hints are used up; a scan finds what they were about
+            if not self._problem:
+                self._problem_since_ns = self._clock_ns()
             if str(error) != self._problem:
                 self._say(f"{error}; trying again, nothing is skipped")
             self._problem = str(error)
@@ -147,10 +150,12 @@ class Service:
 
     def _tell(self, *, up: bool) -> None:
         rows, rejects = self._counts or (None, None)
-        held = [{"what": "store", "path": self._url, "error": self._problem}] if self._problem else []
+        error = self._problem.removeprefix(f"store {self._url}: ")
+        problem = {"what": "store", "path": self._url, "error": error, "since_ns": self._problem_since_ns}
         status: dict[str, Any] = {"up": up, "pid": os.getpid(), "store": self._url, "rows": rows, "rejects": rejects}
         waiting = self._take_in.discover.waiting if self._take_in else None
-        status |= {"waiting": waiting, "watching": not self._unwatched, "time_ns": self._clock_ns(), "held": held}
+        status |= {"waiting": waiting, "watching": not self._unwatched, "time_ns": self._clock_ns()}
+        status["held"] = [problem] if self._problem else []
         write_status(self._home, status)
 
     def _close(self) -> None:

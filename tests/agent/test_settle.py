@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from logferry import results
 from logferry_agent.settle import settle
 from logferry_agent.state import Unsettled
@@ -98,6 +100,25 @@ def test_a_results_directory_that_is_no_directory_delays_the_result_and_does_not
             assert written(one)["status"] == "COMPLETED"
 
     asyncio.run(main())
+
+
+def test_a_result_that_can_be_written_again_is_said_to_be(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("logferry_agent.settle._RETRY_S", 0.02)
+    caplog.set_level("INFO", "logferry_agent")
+
+    async def main() -> None:
+        async with rig(root) as one:
+            one.home.results.write_text("in the way")
+            one.hello("aaaaaaaa", owner=True)
+            one.seal("aaaaaaaa", 0, end="vanished")
+            await one.until(one.writer.held)
+            one.home.results.unlink()
+            await one.until(lambda: not one.writer.held())
+
+    asyncio.run(main())
+    assert [line.split(" ")[-1] for line in caplog.messages if "result" in line][-1] == "again"
 
 
 def test_an_owner_that_died_before_any_document_still_gets_a_result(root: Path) -> None:

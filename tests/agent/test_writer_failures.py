@@ -8,7 +8,9 @@ import errno
 import json
 import os
 import random
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,31 @@ def test_a_failing_call_holds_the_output_until_it_works_and_nothing_is_lost_or_d
             assert not one.writer.held()
 
     asyncio.run(main())
+
+
+def test_checkpoints_that_a_full_disk_refuses_are_held_without_a_traceback(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("logferry_agent.writer._RETRY_S", 0.05)
+
+    async def main() -> None:
+        async with rig(root, **CONFIG) as one:
+            commit, refusals = one.state.commit, iter(range(3))
+
+            def full(*given: Any) -> None:
+                if next(refusals, None) is not None:
+                    raise sqlite3.OperationalError("database or disk is full")
+                commit(*given)
+
+            monkeypatch.setattr(one.state, "commit", full)
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 30)
+            await one.until(one.writer.held)
+            await one.until(lambda: one.written.get("aaaaaaaa") == 30 and not one.writer.held())
+
+    asyncio.run(main())
+    assert any("disk is full" in line for line in caplog.messages)
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_held_output_does_not_stop_another_and_keeps_its_place_in_the_journal(root: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from logferry.settings import SettingsError
 from logferry_collector.config import CollectorConfig, load_config
-from logferry_collector.running import runs, status_path
+from logferry_collector.running import held, runs, status_path
 from logferry_collector.service import Service
 from logferry_collector.watch import Watch
 from support.collecting import SAMPLE, Place
@@ -164,10 +164,13 @@ def test_while_the_store_is_locked_nothing_is_skipped_and_it_is_said(
         place.write("e/r.json", SAMPLE)
         wait_for(lambda: status(place).get("held"))
         assert status(place)["held"][0]["what"] == "store"
-        assert "locked" in status(place)["held"][0]["error"]
+        assert status(place)["held"][0]["error"] == "database is locked"
+        assert 0 < time.time_ns() - status(place)["held"][0]["since_ns"] < 60e9
+        assert "database is locked" in held(place.home, place.store.url)
         blocker.execute("ROLLBACK")
         wait_for(lambda: place.ids() == ["r"])
         wait_for(lambda: status(place)["held"] == [])
+        assert held(place.home, place.store.url) == ""
     blocker.close()
     assert ["trying again" in line or "works again" in line for line in running.said] == [True, True]
 
