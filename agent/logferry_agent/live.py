@@ -17,7 +17,8 @@ from logferry.settings import Settings
 from logferry_agent.asking import ask
 
 _REFRESH_S = 0.5
-_MAX_ROWS = 30
+# Lines around the rows: the head, the table's own, how many more there are, and the cursor's.
+_AROUND = 5
 
 
 def show(settings: Settings) -> Iterator[None]:
@@ -41,13 +42,13 @@ def _lines(settings: Settings) -> Iterator[None]:
 def _table(settings: Settings) -> Iterator[None]:
     with Live(refresh_per_second=4, transient=True) as live:
         while True:
-            live.update(render(ask(settings, "status", {})))
+            live.update(render(ask(settings, "status", {}), live.console.height))
             yield
             time.sleep(_REFRESH_S)
 
 
-def render(status: dict[str, Any] | None) -> Group:
-    """Return the view of one status; None while the agent does not answer."""
+def render(status: dict[str, Any] | None, height: int) -> Group:
+    """Return the view of one status for a terminal of `height` lines; None while the agent does not answer."""
     if status is None:
         return Group(Text("the agent does not answer", style="red"))
     open_ones = [one for one in status["producers"] if not one["sealed"]]
@@ -58,12 +59,14 @@ def render(status: dict[str, Any] | None) -> Group:
     table = Table("experiment", "run", box=None)
     for name in ("pid", "events", "durable", "written"):
         table.add_column(name, justify="right")
-    for one in open_ones[:_MAX_ROWS]:
+    held = [Text(line, style="yellow") for line in _held(status)]
+    most = max(1, height - _AROUND - len(held))
+    for one in open_ones[:most]:
         counts = (one["expected"] - 1, one["durable"], one["written"])
         names = (printable(one["experiment_id"]), printable(one["run_id"]))
         table.add_row(*map(Text, names), str(one["pid"]), *(f"{count:,}" for count in counts))
-    rest = [Text(f"… and {len(open_ones) - _MAX_ROWS} more")] if len(open_ones) > _MAX_ROWS else []
-    return Group(head, table, *rest, *(Text(line, style="yellow") for line in _held(status)))
+    rest = [Text(f"… and {len(open_ones) - most} more")] if len(open_ones) > most else []
+    return Group(head, *held, table, *rest)
 
 
 def _held(status: dict[str, Any]) -> list[str]:

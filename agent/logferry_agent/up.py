@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import prepare_node_dir
@@ -27,6 +29,8 @@ from logferry_agent.processes import is_running
 _ALL_S, _COMMAND_S, _COLLECT_S = 25.0, 10.0, 4.0
 _START_S = 20.0
 _POLL_S = 0.05
+# What a service said before it ended is in the pipe already; a child of its own might hold that open.
+_LAST_WORDS_S = 1.0
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -39,7 +43,7 @@ def up(arguments: list[str]) -> int:
     settings = settings_of(options)
     prepare_node_dir(settings.node_dir)
     end = _End()
-    services = Services(settings)
+    services = Services(settings, relays=not options.command and sys.stdout.isatty())
     try:
         services.start()
         code = _command(options.command, services, end) if options.command else _foreground(services, settings, end)
@@ -75,9 +79,15 @@ class _End:
 
 
 class Services:
-    """Agent and collector as children of this process; restarted when they end by themselves."""
+    """Agent and collector as children of this process; restarted when they end by themselves.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: what they serve.
+        relays: what they say goes through this process, whose live view would be torn by lines of others.
+
+    """
+
+    def __init__(self, settings: Settings, *, relays: bool = False) -> None:
         self.settings = settings
         self._node = prepare_node_dir(settings.node_dir)
         self.env = {
@@ -87,6 +97,8 @@ class Services:
             **({"LOGFERRY_CONFIG": str(settings.config)} if settings.config else {}),
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._relays = relays
+        self._relaying: list[threading.Thread] = []
         self.foreign = lock_holder(self._node.lock)
 
     def start(self) -> None:
@@ -104,12 +116,16 @@ class Services:
 
     def _start(self, verb: str) -> None:
         # A session of their own: Ctrl-C at the terminal is for the command and for us.
-        self._running[verb] = subprocess.Popen(
+        process = self._running[verb] = subprocess.Popen(
             [sys.executable, "-m", "logferry", verb],
             env=self.env,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if self._relays else None,
             start_new_session=True,
         )
+        if process.stderr is not None:
+            self._relaying.append(threading.Thread(target=_relay, args=(process.stderr,), daemon=True))
+            self._relaying[-1].start()
 
     def _ended(self, verb: str) -> bool:
         return verb in self._running and self._running[verb].poll() is not None
@@ -172,6 +188,15 @@ class Services:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for thread in self._relaying:
+            thread.join(_LAST_WORDS_S)
+
+
+def _relay(said: BinaryIO) -> None:
+    """Print what a service says; rich puts above its live view what this process prints."""
+    with said:
+        for line in said:
+            print(printable(line.decode(errors="replace").rstrip("\n")), file=sys.stderr, flush=True)
 
 
 def _command(command: list[str], services: Services, end: _End) -> int:

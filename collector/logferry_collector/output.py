@@ -110,9 +110,10 @@ def _drawn(
     for row in cells:
         table.add_row(*(Text(text) for text in row[: len(fits)]))
     console.print(table)
-    left_out = len(heads) - len(fits)
+    left_out = heads[len(fits) :]
     if left_out:
-        console.print(f"{left_out} more columns do not fit here; --json has all", style="dim", highlight=False)
+        said = f"{len(left_out)} more columns do not fit here; --json has all: {', '.join(left_out)}"
+        console.print(Text(said, style="dim"), no_wrap=True, overflow="ellipsis")
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
