@@ -5,7 +5,7 @@ from __future__ import annotations
 from logferry.cli import FINE, Parser, printable
 from logferry_collector.output import print_json
 from logferry_collector.query import Reader
-from logferry_collector.verb import answer, json_option, refusal
+from logferry_collector.verb import answer, json_option, plain, refusal
 
 
 def rejects(arguments: list[str]) -> int:
@@ -17,10 +17,7 @@ def rejects(arguments: list[str]) -> int:
     def question(reader: Reader) -> int:
         found = reader.rejects()
         if options.json:
-            keys = ("path", "line", "fault", "reason")
-            print_json(
-                [dict(zip(keys, (path, one.line or None, one.fault, one.reason), strict=True)) for path, one in found]
-            )
+            print_json([plain(path, one) for path, one in found])
         else:
             for path, one in found:
                 print(printable(refusal(path, one)))

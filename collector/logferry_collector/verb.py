@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from logferry.cli import NO, Parser, UsageError, printable, settings_of
 from logferry_collector.export import MissingPackageError
@@ -43,6 +44,12 @@ def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> in
 def refusal(path: str, reject: Reject) -> str:
     """Return one line that says what was refused and why, as compilers do it."""
     return f"{path}{f':{reject.line}' if reject.line else ''}: {reject.fault.value}: {reject.reason}"
+
+
+def plain(path: str, reject: Reject) -> dict[str, Any]:
+    """Return what JSON says of a reject."""
+    line = reject.line or None
+    return {"path": path, "line": line, "fault": reject.fault.value, "reason": reject.reason}
 
 
 def complain(message: str) -> None:

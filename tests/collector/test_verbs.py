@@ -136,6 +136,8 @@ def test_ingest_takes_files_from_anywhere_and_says_what_it_refused(
     assert "1 files looked at, 0 changes" in printed(capsys, "ingest", str(root / "else"))
     (root / "else" / "half.json").write_text("{")
     assert "half.json: incomplete" in complaint(capsys, "ingest", str(root / "else" / "half.json"), code=1)
+    told = json.loads(printed(capsys, "ingest", str(root / "else"), "--json", code=1))
+    assert (told["files"], told["refused"][0]["fault"]) == (2, "incomplete")
     assert [run["experiment_id"] for run in json.loads(printed(capsys, "runs", "--json"))] == ["exp9"]
     assert "does not exist" in complaint(capsys, "ingest", str(root / "nope"), code=2)
 
