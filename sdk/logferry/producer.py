@@ -117,7 +117,7 @@ def _about(member: Membership, settings: Settings, owner: bool) -> dict[str, Any
         "host": member.host,
         "pid": os.getpid(),
         "rank": member.rank,
-        "home": str(settings.home),
+        "home": str(settings.home),  # the one that the job named, which `status` compares
         "owner": owner,
         "spool": "file",
         "boot_id": boot_id(),

@@ -95,7 +95,7 @@ class Run(Logger):
         )
         producer = self._open_producer(owner=member.rank in {None, 0})
         node = NodeDir(settings.node_dir)
-        self._document = Document(Home(settings.home), node, producer.name, member.rank, first)
+        self._document = Document(Home(member.home), node, producer.name, member.rank, first)
         self._begin(producer)
 
     def _begin(self, producer: Producer) -> None:

@@ -161,8 +161,10 @@ def open_run(
     )
     _session.opened += who.derived
     safe_component(who.run_id, "run id")
-    settings = settings._replace(home=_home_in_force(settings))
-    member = Membership(experiment_id, who.run_id, host_name(), who.rank, settings.home, settings.level, started_ns)
+    home = _home_in_force(settings)
+    if not os.environ.get("LOGFERRY_HOME"):  # whoever names none names the agent's
+        settings = settings._replace(home=home)
+    member = Membership(experiment_id, who.run_id, host_name(), who.rank, home, settings.level, started_ns)
     run = Run(
         member, settings, {**given, "group": given.get("group") or who.group}, clock, random_bytes, _session.hooks
     )
