@@ -22,11 +22,13 @@ from logferry.settings import Settings, load
 from logferry_collector import export, running
 from logferry_collector.config import load_config
 from logferry_collector.group import Groups, grouped
+from logferry_collector.names import Names
+from logferry_collector.parser import parse
 from logferry_collector.records import Reject
 from logferry_collector.silence import SILENT_NS, silent_hosts
 from logferry_collector.store import Store, StoreDownError, open_url, url_of
 from logferry_collector.takein import TakeIn
-from logferry_collector.where import Comparison, Key, Names, Query, WhereError, parse
+from logferry_collector.where import And, Key, Literal, OneOf, Query, WhereError, keys_of
 
 RUN_ID, EXPERIMENT_ID = Key("field", ("run_id",)), Key("field", ("experiment_id",))
 
@@ -154,10 +156,10 @@ class Reader:
         """
         query = self._fresh_query()
         names = Names(self.store.keys())
-        comparisons = parse(where or "", names)
+        condition = parse(where or "", names)
         key = names.resolve(sort) if sort else None
-        self.store.prepare([comparison.key for comparison in comparisons] + ([key] if key else []))
-        return Results(self.store, replace(query, where=comparisons, sort=key, desc=desc, limit=limit), names)
+        self.store.prepare(keys_of(condition) + ([key] if key else []))
+        return Results(self.store, replace(query, where=condition, sort=key, desc=desc, limit=limit), names)
 
     def run(self, text: str) -> dict[str, Any]:
         """Return the result of the one run whose id is, begins or ends with a text; or `experiment/run`.
@@ -225,7 +227,7 @@ def document_of(store: Store, query: Query, experiment_id: str, run_id: str) -> 
 
     """
     ids: Iterable[tuple[Key, str]] = [(EXPERIMENT_ID, experiment_id), (RUN_ID, run_id)]
-    where = tuple(Comparison(key, "=", value, value) for key, value in ids)
+    where = And(tuple(OneOf(key, (Literal(value, value),)) for key, value in ids))
     for document in store.documents(replace(query, where=where, sort=None, limit=1)):
         return document
     raise UnknownRunError(f"run {experiment_id}/{run_id} is no longer there; 'logferry runs' lists those that are")

@@ -20,6 +20,10 @@ from logferry_collector.where import WhereError
 FORMATS = ("table", "json", "csv", "parquet", "markdown")
 # Beyond so many digits powers of ten read better.
 _MAX_DECIMALS = 8
+WHERE = (
+    "WHERE, for example: 'metrics.acc > 0.9 and (model = ResNet34 or tags has baseline) and started > -7d'; "
+    "= != < <= > >= ~ in has is null, joined by and, or, not; docs/results.md says more"
+)
 _ALWAYS = ("experiment_id", "run_id", "status")
 
 
@@ -31,7 +35,7 @@ def results(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("results", epilog="WHERE: key op value, joined by 'and', as in \"seed < 3 and status = COMPLETED\"")
+    parser = Parser("results", epilog=WHERE)
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which; all by default")
     parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it comes last")
     parser.add_argument("--desc", action="store_true", help="the greatest first")

@@ -8,12 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logferry_collector.where import Key, Names, WhereError, parse
+from logferry_collector.names import Names
+from logferry_collector.parser import parse
+from logferry_collector.where import Key, WhereError
 from support.collecting import Place
 
 ROWS = [
-    {"run_id": "a", "status": "COMPLETED", "config": {"lr": 0.1, "opt": {"name": "sgd"}}, "metrics": {"acc": 0.9}},
-    {"run_id": "b", "status": "FAILED", "config": {"lr": 0.01, "amp": True}, "metrics": {"acc": "NaN"}},
+    {
+        "run_id": "a",
+        "status": "COMPLETED",
+        "config": {"lr": 0.1, "opt": {"name": "sgd"}},
+        "metrics": {"acc": 0.9},
+        "tags": ["x", "baseline"],
+        "started": "2025-07-30T13:00:05.250000Z",
+    },
+    {
+        "run_id": "b",
+        "status": "FAILED",
+        "config": {"lr": 0.01, "amp": True},
+        "metrics": {"acc": "NaN"},
+        "tags": [3],
+        "started": "2025-07-31T02:00:00+01:00",
+    },
     {"run_id": "c", "config": {"lr": "0.1", "my key": 1}, "metrics": {"acc": "Infinity"}, "dataset": "3"},
     {
         "run_id": "7",
@@ -51,6 +67,27 @@ def filled(place: Place) -> Place:
         ("opt.name == sgd", ["a"]),
         ("amp = true", ["b"]),
         ("acc > 0.5", ["a", "c"]),
+        ("lr = 0.1 or lr = 0.01 and acc > 0.5", ["a", "c"]),
+        ("(lr = 0.1 or lr = 0.01) and acc is nan", ["b"]),
+        ("not lr in (0.1, warmup) and not status in (KILLED)", ["b"]),
+        ("NOT (acc > 0.7 OR amp is NULL)", []),
+        ("acc is not nan and status is null", ["7", "c"]),
+        ("not acc > 0.5", []),
+        ("tags has baseline", ["a"]),
+        ("not tags has 'baseline'", ["7", "b", "c"]),
+        ("tags not has 3", ["7", "a", "c"]),
+        ('extra ~ "^it.s$"', ["7"]),
+        ("extra !~ ^x", ["7"]),
+        ("status ~ '(?i)^comp' or dataset ~ .", ["a", "c"]),
+        ("started >= 2025-07-30", ["a", "b"]),
+        ("started = 2025-07-30", ["a"]),
+        ("started > 2025-07-30T13:00", ["b"]),
+        ("started <= 2025-07-30T13:00", ["a"]),
+        ("started != 2025-07-30 and started < 2026-01-01T00:00:00+02:00", ["b"]),
+        ("started in (2025-07-30, '2025-07-31')", ["a", "b"]),
+        ("started > -7d", []),
+        ("config.'my key' = 1", ["c"]),
+        ("config.'opt'.name = 'sgd'", ["a"]),
         ("acc <= 0.9", ["a"]),
         ("metrics.acc = NaN", []),
         ("run_id = 7", ["7"]),
@@ -69,13 +106,27 @@ def test_comparisons_select_what_they_say(filled: Place, where: str, ids: list[s
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("status", "expected one of = != < <= > >= at column 7"),
+        ("status", "expected one of = != < <= > >= ~ in has is at column 7"),
         ("status =", "expected a value at column 9"),
         ("= 3", "expected a key at column 1"),
-        ("lr = 1 lr = 2", "expected 'and' at column 8"),
+        ("lr = 1 lr = 2", "expected 'and', 'or' or the end at column 8"),
+        ("lr = 1 && lr = 2", "expected 'and', 'or' or the end at column 8"),
         ("lr = 1 and", "expected a key at column 11"),
         ("lr = 'x", "a quote without its end at column 6"),
-        ("(lr = 1)", "unexpected sign at column 1"),
+        ("(lr = 1", "expected ')' at column 8"),
+        ("lr = 1)", "expected 'and', 'or' or the end at column 7"),
+        ("lr in ()", "expected a value at column 8"),
+        ("lr in (1 2)", "expected ',' or ')' at column 10"),
+        ("lr in 1", "expected '(' at column 7"),
+        ("lr not = 1", "expected 'in' or 'has' at column 8"),
+        ("lr is 1", "expected 'null' or 'nan' at column 7"),
+        ("extra ~ '['", "no regular expression: unterminated character set at position 0 at column 9"),
+        ("started > yesterday", "expected a time, as 2025-07-30, 2025-07-30T13:00 or -7d at column 11"),
+        ("started > 2025-13-01", "no time: month must be in 1..12 at column 11"),
+        ("(" * 60 + "lr = 1" + ")" * 60, "more than 50 levels deep at column 51"),
+        (" or ".join(["lr = 1"] * 501), "more than 500 conditions; 'in (…)' takes many values"),
+        ("extra = 'a\0'", "a sign that is no text at column 9"),
+        ("not", "expected a key at column 4"),
         ("lrr = 1", "no result has a key 'lrr'; did you mean lr"),
         ("config.acc = 1", "no result has a key 'config.acc'"),
     ],

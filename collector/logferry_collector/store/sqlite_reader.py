@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ class SQLiteReader:
         self.path = path
         # A lone surrogate in a document is JSON, and no UTF-8 once SQLite has taken it out of there.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.create_function("regexp", 2, _found, deterministic=True)
 
     @property
     def url(self) -> str:
@@ -132,6 +134,11 @@ class SQLiteReader:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _found(pattern: str, value: Any) -> bool | None:
+    """SQLite's operator REGEXP, which it leaves to programs."""
+    return re.search(pattern, value) is not None if isinstance(value, str) else None
 
 
 def _below(value: Any, path: Sequence[str]) -> Any:

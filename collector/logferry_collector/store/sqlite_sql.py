@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from logferry_collector.where import Comparison, Key, Query
+from logferry_collector.where import And, Expression, Has, Is, Key, Literal, Matches, OneOf, Or, Order, Query
 
 FROM = "FROM result r JOIN candidate c ON c.id = r.candidate"
 RUN_ID, STATUS = "r.run_id", "r.status"
@@ -18,7 +19,6 @@ _COLUMNS = {"experiment_id": "r.experiment_id", "run_id": RUN_ID, "status": STAT
 # Columns that hold a map as JSON.
 _DOCUMENT = "c.document"
 MAPS = frozenset({_DOCUMENT, "r.config", "r.metrics"})
-_TEXT_FIELDS = frozenset("experiment_id run_id timestamp status model dataset notes group host started owner".split())
 _INFINITY = "9e999"  # how SQLite writes it
 
 
@@ -65,12 +65,8 @@ def _compared(key: Key, query: Query) -> tuple[str, list[Any]]:
 
 def tail_of(query: Query) -> tuple[str, list[Any]]:
     """Return WHERE, ORDER BY and LIMIT of a query, and their parameters."""
-    parts: list[str] = []
-    parameters: list[Any] = []
-    for rank, comparison in enumerate(query.where):
-        condition, bound = _condition(comparison, query)
-        parts.append(("WHERE " if rank == 0 else "AND ") + condition)
-        parameters += bound
+    condition, parameters = _condition(query.where, query)
+    parts = [f"WHERE {condition}"]
     order = ""
     if query.sort is not None:
         expression, bound = _compared(query.sort, query)
@@ -84,23 +80,61 @@ def tail_of(query: Query) -> tuple[str, list[Any]]:
     return " ".join(parts), parameters
 
 
-def _condition(comparison: Comparison, query: Query) -> tuple[str, list[Any]]:
-    expression, before = _compared(comparison.key, query)
-    values = _values(comparison)
-    if comparison.op == "=":
-        return f"{expression} IN ({','.join('?' * len(values))})", [*before, *values]
-    if comparison.op == "!=":
-        return f"{expression} NOT IN ({','.join('?' * len(values))})", [*before, *values]
-    value = values[0]
-    # All numbers sort before all text: this keeps the comparison within the kind of its value, and within an index.
-    bound = f"{expression} >= ''" if isinstance(value, str) else f"{expression} < ''"
-    return f"({expression} {comparison.op} ? AND {bound})", [*before, value, *before]
+def _condition(expression: Expression, query: Query) -> tuple[str, list[Any]]:
+    """Return what is true exactly where an expression certainly holds."""
+    if isinstance(expression, And | Or):
+        joint = " AND " if isinstance(expression, And) else " OR "
+        parts = [_condition(part, query) for part in expression.parts]
+        text = joint.join(text for text, _ in parts)
+        return f"({text})" if text else "1", [one for _, bound in parts for one in bound]
+    key = expression.key
+    value, before = _compared(key, query)
+    match expression:
+        case OneOf(_, literals, negated):
+            values = _values(literals)
+            operator = "NOT IN" if negated else "IN"
+            # A list is its JSON to SQLite, and would equal the text of it.
+            is_list = _is_of(key, "array", "object") if any(str(one).startswith(("[", "{")) for one in values) else "0"
+            mended = f"CASE WHEN {is_list} THEN x'00' ELSE {value} END" if is_list != "0" else value
+            return f"{mended} {operator} ({','.join('?' * len(values))})", [*before, *values]
+        case Order(_, op, Literal(datetime() as moment, _)):
+            day = f"{value} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'"
+            return f"({day} AND julianday({value}) {op} julianday(?))", [*before, *before, moment.isoformat()]
+        case Order(_, op, Literal(str() as text, _)):
+            # All numbers sort before all text: this keeps the comparison within the kind of its value, and in an index.
+            kind = _is_of(key, "text")
+            return f"({value} {op} ? AND {value} >= '' AND {kind})", [*before, text, *before]
+        case Order(_, op, Literal(number, _)):
+            return f"({value} {op} ? AND {value} < '')", [*before, number, *before]
+        case Matches(_, pattern, negated):
+            return f"({value} {'NOT ' * negated}REGEXP ? AND {_is_of(key, 'text')})", [*before, pattern]
+        case Is(_, "null", negated):
+            return f"{_raw(key)} IS {'NOT ' * negated}NULL", []
+        case Is(_, _, negated):
+            return f"{_raw(key)} IS {'NOT ' * negated}'NaN'", []
+        case Has(_, literal, negated):
+            values = _values([literal])
+            column, path = _place(key)
+            found = f"SELECT 1 FROM json_each({column}, {path}) WHERE atom IN ({','.join('?' * len(values))})"  # noqa: S608
+            return f"{'NOT ' * negated}({_is_of(key, 'array')} AND EXISTS ({found}))", values
 
 
-def _values(comparison: Comparison) -> list[Any]:
-    """Return what a literal may be in the document: a number that somebody wrote as text is found too."""
-    if comparison.key.section == "field" and comparison.key.name in _TEXT_FIELDS:
-        return [comparison.text]
-    if isinstance(comparison.value, str):
-        return [comparison.value]
-    return [comparison.value, comparison.text]
+def _place(key: Key) -> tuple[str, str]:
+    """Return the column of JSON that a key is in, and the path there."""
+    return source(key) if source(key) in MAPS else _DOCUMENT, json_path(key.path)
+
+
+def _raw(key: Key) -> str:
+    """Return a value as it is: NaN as its text."""
+    return source(key) if source(key) not in MAPS else f"json_extract({source(key)}, {json_path(key.path)})"
+
+
+def _is_of(key: Key, *kinds: str) -> str:
+    """Return a condition on the kind of a value in JSON; never unknown."""
+    column, path = _place(key)
+    return f"ifnull(json_type({column}, {path}), 'null') IN ({', '.join(map(repr, kinds))})"
+
+
+def _values(literals: Sequence[Literal]) -> list[Any]:
+    """Return what literals may be in the document: a number that somebody wrote as text is found too."""
+    return [one for literal in literals for one in dict.fromkeys(literal) if not isinstance(one, datetime)]
