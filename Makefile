@@ -27,8 +27,8 @@ unit: $(VENV)/.dev
 guards: $(VENV)/.dev  ## ratios of times, alone on the machine
 	$(BIN)/pytest -q -m guard
 
-bench: $(VENV)/.dev  ## the figures of bench/README.md
-	$(BIN)/python bench/bench.py
+bench: $(VENV)/.dev $(VENV)-peers/.peers  ## the figures of bench/README.md; GROUPS="calls peers" for some of them
+	$(BIN)/python bench/bench.py --peers $(VENV)-peers/bin/python --json bench.json $(GROUPS)
 
 soak: $(VENV)/.dev  ## ten minutes of killing everything, then an oracle; SECONDS= and SEED= to repeat one
 	$(BIN)/python tests/soak/soak.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
@@ -45,5 +45,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.base
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
+# Other loggers, in an environment of their own; one that cannot be installed is said by the bench.
+$(VENV)-peers/.peers: bench/peers.txt
+	python3 -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip --disable-pip-version-check --quiet install --editable '.[agent]' numpy
+	@grep -v '^#' bench/peers.txt | while read -r peer; do \
+	  $(VENV)-peers/bin/pip --disable-pip-version-check --quiet install $$peer || echo "not installed: $$peer"; done
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,194 +1,91 @@
-"""`make bench`: what logferry costs, each figure as a ratio to a bare loop measured in the same run.
+"""`make bench`: what logferry costs, each figure beside a floor or a peer measured in the same run.
 
-Ours and the floor are interleaved, so that a noisy machine disturbs both. See bench/README.md for what each means.
+`bench.py [GROUP…]` measures some groups only. See README.md beside this for what each figure means.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import statistics
-import subprocess
+import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import floor
-from node import BenchNode
-
-from logferry import spool
-from logferry.session import open_run
-
-CALLS = 5_000
-
-
-def timed(call: Callable[..., None]) -> float:
-    """Return nanoseconds per call with five fields."""
-    began = time.perf_counter_ns()
-    for number in range(CALLS):
-        call("EpochEnd", epoch=number, batch=42, loss=0.94, accuracy=0.77, phase="train")
-    return (time.perf_counter_ns() - began) / CALLS
+import calls
+import crowd
+import latency
+import peers
+import readers
+import startup
+import throughput
+from measure import Figure
 
 
-def timed_field(call: Callable[..., None]) -> float:
-    began = time.perf_counter_ns()
-    for number in range(CALLS):
-        call("EpochEnd", epoch=number)
-    return (time.perf_counter_ns() - began) / CALLS
-
-
-def timed_argument(call: Callable[..., None]) -> float:
-    began = time.perf_counter_ns()
-    for number in range(CALLS):
-        call("EpochEnd %s", number)
-    return (time.perf_counter_ns() - began) / CALLS
-
-
-def compare(rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> dict[str, float]:
-    """Interleave two measurements; return minimum and median of both, and the ratios of each."""
-    pairs = [(ours(), theirs()) for _ in range(rounds)]
-    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]:
+    """Every group with what measures it, the quick ones first."""
+    many, few = (40, 15) if not options.quick else (10, 5)
+    scale = 1 if not options.quick else 10
     return {
-        "ours_min": min(first),
-        "ours_median": statistics.median(first),
-        "floor_min": min(second),
-        "floor_median": statistics.median(second),
-        "ratio_min": min(first) / min(second),
-        "ratio": statistics.median(first) / statistics.median(second),
-    }
-
-
-def log_calls(rounds: int) -> dict[str, dict[str, float]]:
-    """A call with five fields, and one whose level is disabled, with an agent running."""
-    node = BenchNode()
-    node.start_agent()
-    os.environ.update({key: value for key, value in node.env.items() if key.startswith("LOGFERRY_")})
-    run = open_run("bench", node.settings, {}, time.time_ns, os.urandom)
-    bare, again = floor.bare_call()
-
-    def ours() -> float:
-        found = timed(run.info)
-        run.flush(until="durable", timeout=10)  # shipping is measured with the agent, not hidden in the next round
-        return found
-
-    def theirs() -> float:
-        again()
-        return timed(bare)
-
-    result = {"log call, five fields ÷ stamp, pack, copy": compare(rounds, ours, theirs)}
-    slowest = sorted(one_call(run.info) for _ in range(200_000))
-    result["single calls, µs"] = {
-        "p50": slowest[100_000] / 1e3,
-        "p99": slowest[198_000] / 1e3,
-        "p99.9": slowest[199_800] / 1e3,
-        "longest": slowest[-1] / 1e3,
-    }
-    run.finish()
-    quiet = open_run("bench", node.settings._replace(level=30), {}, time.time_ns, os.urandom)
-    disabled = floor.disabled_stdlib_call()
-    result["disabled call ÷ stdlib's disabled call"] = compare(
-        rounds, lambda: timed_field(quiet.debug), lambda: timed_argument(disabled)
-    )
-    quiet.finish()
-    node.close()
-    return result
-
-
-def one_call(call: Callable[..., None]) -> int:
-    began = time.perf_counter_ns()
-    call("EpochEnd", epoch=7, batch=42, loss=0.94, accuracy=0.77, phase="train")
-    return time.perf_counter_ns() - began
-
-
-def agent(events: int) -> dict[str, dict[str, float]]:
-    """Four producers with full spools, then an agent: how fast it acks, what it uses, beside the bare loop."""
-    node = BenchNode()
-    producers = node.fill(4, events)
-    payloads, tag = spooled(node)
-    total = 4 * events
-    node.start_agent()
-    began, began_cpu = time.perf_counter(), node.cpu_s()
-    durable_s = wait_until(node, "durable", total) - began
-    written_s = wait_until(node, "written", total) - began
-    cpu = node.cpu_s() - began_cpu
-    bare_began = time.process_time()
-    bare_events = floor.render_and_write(payloads, tag, node.root / "bare.jsonl")
-    bare = time.process_time() - bare_began
-    memory = node.memory_bytes()
-    for one in producers:
-        one.communicate()
-    node.close()
-    return {
-        "agent, four producers": {
-            "events": total,
-            "events_per_s_to_ack": total / durable_s,
-            "events_per_s_to_written": total / written_s,
-            "cpu_us_per_event": cpu / total * 1e6,
-            "bare_loop_us_per_event": bare / bare_events * 1e6,
-            "ratio": (cpu / total) / (bare / bare_events),
-            "memory_mib": memory / (1 << 20),
-        }
-    }
-
-
-def spooled(node: BenchNode) -> tuple[list[tuple[int, bytes]], str]:
-    """Return what one of the producers has spooled: the same bytes that the agent gets."""
-    directory = next(path for path in node.node.spool.iterdir())
-    slices = [found for found in spool.read_dead(directory, 0, 1 << 20) if isinstance(found, spool.Slice)]
-    return [(one.first, one.payload) for one in slices], directory.name
-
-
-def wait_until(node: BenchNode, level: str, events: int) -> float:
-    """Return when that many events had come so far."""
-    while True:
-        status = node.status()
-        if status and sum(one[level] for one in status["producers"]) >= events:
-            return time.perf_counter()
-        time.sleep(0.02)
-
-
-def imports(rounds: int) -> dict[str, dict[str, float]]:
-    """What `import logferry` takes beyond its two dependencies, from bytecode as an installed package has it."""
-    with tempfile.TemporaryDirectory() as cache:
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        env["PYTHONPYCACHEPREFIX"] = cache
-
-        def seconds() -> tuple[float, float]:
-            timing = (
-                "import time; a = time.perf_counter()\nimport zmq, msgpack\n"
-                "b = time.perf_counter()\nimport logferry\nprint(time.perf_counter() - b, b - a)"
-            )
-            done = subprocess.run([sys.executable, "-c", timing], env=env, capture_output=True, check=True, text=True)
-            own, dependencies = map(float, done.stdout.split())
-            return own, dependencies
-
-        seconds()
-        both = [seconds() for _ in range(rounds)]
-    return {
-        "import logferry, ms": {
-            "beyond_dependencies_min": min(own for own, _ in both) * 1e3,
-            "beyond_dependencies_median": statistics.median(own for own, _ in both) * 1e3,
-            "dependencies_min": min(dependencies for _, dependencies in both) * 1e3,
-        }
+        "calls": lambda: calls.figures(many, 10_000_000 // scale),
+        "peers": lambda: peers.figures(options.peers, few),
+        "startup": lambda: startup.figures(few, 10 / scale),
+        "latency": lambda: latency.figures(10 / min(scale, 2)),
+        "readers": lambda: readers.figures(1 / scale),
+        "throughput": lambda: throughput.figures(500_000 // min(scale, 4)),
+        "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, 100),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--events", type=int, default=500_000, help="events of each of the four producers")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help="of: calls peers startup latency readers …")
+    parser.add_argument("--json", type=Path, help="write the figures, with their distributions, to this file too")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a first look")
+    parser.add_argument("--peers", type=Path, default=Path(sys.executable), help="interpreter that has the peers")
     options = parser.parse_args()
-    figures = {**log_calls(options.rounds), **agent(options.events), **imports(15)}
-    for name, values in figures.items():
-        print(name)
-        for key, value in values.items():
-            print(f"  {key:<28} {value:,.3f}" if value < 1000 else f"  {key:<28} {value:,.0f}")
+    known = groups(options)
+    unknown = set(options.groups) - set(known)
+    if unknown:
+        parser.error(f"unknown group {', '.join(sorted(unknown))}; known are {', '.join(known)}")
+    found: dict[str, list[Figure]] = {}
+    for name in options.groups or known:
+        began = time.monotonic()
+        found[name] = known[name]()
+        show(name, found[name], time.monotonic() - began)
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": machine(), **_plain(found)}, indent=2, allow_nan=False) + "\n")
+
+
+def show(group: str, figures: list[Figure], seconds: float) -> None:
+    print(f"\n{group} ({seconds:.0f} s)")
+    for one in figures:
+        value = "" if math.isnan(one.value) else f"{one.value:,.3g}" if one.value < 1000 else f"{one.value:,.0f}"
+        verdict = "" if not one.goal else f"{one.goal:>10}  {'holds' if one.holds else 'MISSED'}"
+        print(f"  {one.name:<66} {value:>11} {one.unit:<12} {verdict}".rstrip())
+        small = [f"{key} {_short(item)}" for key, item in one.details.items() if one.name not in key]
+        if small:
+            print(f"      {'; '.join(small)}")
+    sys.stdout.flush()
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def machine() -> dict[str, Any]:
+    return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+
+
+def _plain(found: dict[str, list[Figure]]) -> dict[str, Any]:
+    return {
+        group: [{**one._asdict(), "value": None if math.isnan(one.value) else one.value} for one in figures]
+        for group, figures in found.items()
+    }
 
 
 if __name__ == "__main__":

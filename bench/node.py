@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from logferry.layout import NodeDir
 from logferry.settings import load
@@ -31,17 +32,19 @@ class BenchNode:
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="lf-bench-"))
-        config = self.root / "logferry.toml"
-        config.write_text(f"spool_bytes = {1 << 30}\n")
+        self.config(f"spool_bytes = {1 << 30}\n")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
         self.env |= {
             "LOGFERRY_NODE_DIR": str(self.root / "node"),
             "LOGFERRY_HOME": str(self.root / "home"),
-            "LOGFERRY_CONFIG": str(config),
+            "LOGFERRY_CONFIG": str(self.root / "logferry.toml"),
         }
         self.node = NodeDir(self.root / "node")
         self.settings = load(self.env)
         self.agent: subprocess.Popen[bytes] | None = None
+
+    def config(self, text: str) -> None:
+        (self.root / "logferry.toml").write_text(text)
 
     def start_agent(self) -> float:
         """Start an agent; return how many seconds it took until it answered."""
@@ -56,8 +59,19 @@ class BenchNode:
             time.sleep(0.005)
         return time.perf_counter() - began
 
-    def status(self) -> dict | None:
+    def status(self) -> dict[str, Any] | None:
         return ask(self.settings, "status", {})
+
+    def wait_until(self, level: str, events: int) -> float:
+        """Return when that many events were `durable` or `written`."""
+        while True:
+            status = self.status()
+            if status and sum(one[level] for one in status["producers"]) >= events:
+                return time.perf_counter()
+            time.sleep(0.02)
+
+    def logs(self) -> list[Path]:
+        return sorted((self.root / "home" / "logs").glob("*/*/*.jsonl"))
 
     def fill(self, producers: int, events: int) -> list[subprocess.Popen[bytes]]:
         """Start producers that spool `events` events each, and wait until they have."""
@@ -87,8 +101,12 @@ class BenchNode:
         lines = Path(f"/proc/{self.agent.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-    def close(self) -> None:
+    def stop_agent(self) -> None:
         if self.agent is not None:
             self.agent.send_signal(signal.SIGTERM)
             self.agent.wait(60)
+            self.agent = None
+
+    def close(self) -> None:
+        self.stop_agent()
         subprocess.run(["rm", "-rf", self.root], check=True)

@@ -124,6 +124,7 @@ class Writer:
         """Ask for checkpoints of a run's files as soon as what is durable now is written."""
         self._eager[experiment_id, run_id] = asyncio.get_running_loop().time() + _EAGER_S
         self._asked.set()
+        self._dispatcher.hurry()
 
     async def prune(self) -> list[Path]:
         """Apply the retention now; return what was removed."""
@@ -134,6 +135,7 @@ class Writer:
         try:
             async with asyncio.timeout_at(deadline):
                 while not self._dispatcher.is_done or self._unfinished():
+                    self._dispatcher.hurry()
                     self._start(output for output in self._unfinished() if not output.backlog)
                     await asyncio.sleep(_EAGER_STEP_S)
                 settled = await self._settler.settle_all()
@@ -314,6 +316,8 @@ class Writer:
                 self._journal.trim(self.least_position())
                 self._start(self._outputs.values())
             self._eager = {run: until for run, until in self._eager.items() if until > now}
+            if self._eager:
+                self._dispatcher.hurry()
             keys = [Key(*run, kind) for run in self._eager for kind in KINDS]
             self._start(filter(None, map(self._outputs.get, keys)))
 

@@ -203,9 +203,11 @@ class Buffer:
                 self._segments.spare()
         return self._segments.populate()
 
-    def unread(self) -> bool:
-        """Say whether there is something that `read` would return."""
-        return self._reading is not self._segments.active or self._reading.tell() > self._offset
+    def unread(self) -> int:
+        """Return how many bytes `read` has not returned yet; a segment that has a successor counts whole."""
+        if self._reading is not self._segments.active:
+            return self._reading.size
+        return self._reading.tell() - self._offset
 
     def read(self, limit_bytes: int) -> Unsent | None:
         """Return the next records, at most `limit_bytes` of them except to hold one record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -65,7 +66,8 @@ class Producer:
             where = "events are kept in memory and end with this process; start one with: logferry agent"
             self._buffer = Buffer(None, settings.spool_bytes, hot)
         address = settings.agent or _address(node)
-        self.shipper = Shipper(self._buffer, name, about, address, member.level, where)
+        company = partial(spool.company, node.spool)
+        self.shipper = Shipper(self._buffer, name, about, address, member.level, where, company)
         self.shipper.start()
 
     def put(self, kind: str, time_ns: int, fields: dict[str, Any]) -> None:

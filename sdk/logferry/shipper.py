@@ -1,8 +1,11 @@
 """The one background thread of a run: spool → DEALER → ack → trim.
 
 It never makes a log call wait and is never needed for what was logged to survive: whatever it did not ship, the agent
-adopts. It ships the first event after a pause at once and others within 5 ms, goes back to where the agent says,
-prepares segments ahead of the calls, and sleeps for a second at a time when nothing happens; the next call wakes it.
+adopts. It ships the first event after a pause at once, and others within 5 ms where it is alone on its node; in company
+it gathers for longer, up to a quarter of a second, unless much comes or somebody waits: each batch costs job and agent
+some hand-overs between threads, and a node full of training loops has no time for hundreds of them in a second. It goes
+back to where the agent says, prepares segments ahead of the calls, and sleeps for a second at a time when nothing
+happens; the next call wakes it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ from logferry.buffer import Buffer, Unsent
 from logferry.diagnostics import complain
 
 _BATCH_S = 0.005
+# All producers of a node together ship about 33 batches a second, until that would make one wait for longer than …
+_SHARE_S = 0.03
+_LONGEST_BATCH_S = 0.25
+# What ships at once, in company too.
+_LARGE_BATCH_BYTES = 64 << 10
 _QUIET_S = 1.0
 # Nothing acked for so long: the agent may be another one than the one that was greeted.
 _PATIENCE_S = 1.0
@@ -56,14 +64,23 @@ class Shipper:
         address: the agent's ZeroMQ address.
         own_level: the run's level where the agent has none for it.
         where: what a user without an agent is told about where the events are.
+        company: how many producers the node has, this one included.
 
     """
 
     def __init__(
-        self, buffer: Buffer, producer: str, about: dict[str, Any], address: str, own_level: int, where: str
+        self,
+        buffer: Buffer,
+        producer: str,
+        about: dict[str, Any],
+        address: str,
+        own_level: int,
+        where: str,
+        company: Callable[[], int],
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
-        self._own_level, self._where = own_level, where
+        self._own_level, self._where, self._company = own_level, where, company
+        self._batch_s = _BATCH_S
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
@@ -212,8 +229,10 @@ class Shipper:
             return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S, True
         if now < self._paused_until:
             return self._paused_until - now, True
-        next_batch_s = max(0.0, self._shipped_at + _BATCH_S - now)
-        if self._buffer.unread():
+        next_batch_s = max(0.0, self._shipped_at + self._batch_s - now)
+        if waiting := self._buffer.unread():
+            if waiting >= _LARGE_BATCH_BYTES:
+                next_batch_s = 0.0
             room = self._buffer.unacked_bytes() < self._window
             return (next_batch_s, bool(self._flushes)) if room else (_PATIENCE_S, True)
         if next_batch_s:
@@ -233,13 +252,14 @@ class Shipper:
         if not self._greeted or now < self._paused_until:
             return
         hurry = self._stopping or self._requests or self._flushes
-        if now - self._shipped_at < _BATCH_S and not hurry:
+        if now - self._shipped_at < self._batch_s and not hurry and self._buffer.unread() < _LARGE_BATCH_BYTES:
             return
         while (room := self._window - self._buffer.unacked_bytes()) > 0:
             found = self._buffer.read(min(room, wire.MAX_PAYLOAD_BYTES))
             if found is None:
                 return
-            self._shipped_at = now
+            if self._shipped_at != now:
+                self._shipped_at, self._batch_s = now, batch_s(self._company())
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
             if not self._send(dealer, _batch(self._producer, found)):
@@ -315,6 +335,11 @@ _HANDLERS: dict[type[Any], Callable[[Shipper, Any], None]] = {
     wire.Who: Shipper._on_who,  # noqa: SLF001
     wire.Level: Shipper._on_level,  # noqa: SLF001
 }
+
+
+def batch_s(company: int) -> float:
+    """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
+    return _BATCH_S if company < 2 else min(_SHARE_S * company, _LONGEST_BATCH_S)
 
 
 def _batch(producer: str, found: Unsent) -> wire.Batch:

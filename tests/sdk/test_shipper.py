@@ -164,3 +164,40 @@ def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, age
     assert done[0].startswith("logferry-")
     run.info("Still shipping")
     agent.until(lambda: "Still shipping" in agent.names)
+
+
+def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_a_quarter_of_a_second() -> None:
+    waits = [shipper.batch_s(company) for company in (0, 1, 2, 4, 8, 9, 1000)]
+    assert waits == [0.005, 0.005, 0.06, 0.12, 0.24, 0.25, 0.25]
+
+
+@pytest.fixture
+def in_company(run: Run, agent: FakeAgent, node_dir: Path) -> Run:
+    for number in range(20):
+        (node_dir / "spool" / f"neighbour{number}").mkdir()
+    run.info("Seen")  # with this batch it looks around
+    agent.until(lambda: "Seen" in agent.names)
+    return run
+
+
+def test_in_company_a_steady_producer_sends_few_batches(in_company: Run, agent: FakeAgent) -> None:
+    before = len(agent.batches)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        in_company.info("Tick")
+        agent.listen(0.002)
+    agent.until(lambda: sum(batch.events for batch in agent.batches[before:]) > 50)
+    assert len(agent.batches) - before <= 8
+
+
+def test_in_company_too_much_is_shipped_at_once_and_whoever_waits_is_served(in_company: Run, agent: FakeAgent) -> None:
+    in_company.info("Begins a batch")
+    agent.until(lambda: "Begins a batch" in agent.names)
+    began = time.monotonic()
+    for number in range(2000):
+        in_company.info("Tick", number=number, ballast="x" * 100)
+    agent.until(lambda: "Tick" in agent.names)
+    assert time.monotonic() - began < 0.2
+    waiting = threading.Thread(target=in_company.flush, kwargs={"timeout": 5})
+    waiting.start()
+    agent.until(lambda: not waiting.is_alive())

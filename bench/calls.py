@@ -1,0 +1,163 @@
+"""What a log call costs its caller, with an agent running: the plain call, its relatives, threads, single calls."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import floor
+import numpy as np
+from measure import FIELDS, Figure, Spread, interleaved, ns_per_call, percentile, ratio
+from node import BenchNode
+
+import logferry
+from logferry.run import Run
+from logferry.session import open_run
+
+CALLS = 5_000
+THREADS = 4
+TEXT = "x" * 10_000
+
+
+@contextmanager
+def a_run(level: int = 10) -> Iterator[Run]:
+    """A run with an agent, in this process."""
+    node = BenchNode()
+    try:
+        node.start_agent()
+        os.environ.update({key: value for key, value in node.env.items() if key.startswith("LOGFERRY_")})
+        run = open_run("bench", node.settings._replace(level=level), {}, time.time_ns, os.urandom)
+        yield run
+        run.finish()
+    finally:
+        node.close()
+
+
+def figures(rounds: int, singles: int) -> list[Figure]:
+    with a_run() as run:
+        found = [plain_call(run, rounds), *relatives(run, rounds), *threads(run, rounds), *single_calls(run, singles)]
+    with a_run(level=logging.WARNING) as quiet:
+        return [disabled_call(quiet, rounds), *found]
+
+
+def shipped(run: Run, measure: Callable[[], float]) -> Callable[[], float]:
+    """Return the measurement followed by shipping what it logged: the agent's work belongs to no other round."""
+
+    def measure_and_ship() -> float:
+        found = measure()
+        run.flush(until="durable", timeout=30)
+        return found
+
+    return measure_and_ship
+
+
+def plain_call(run: Run, rounds: int) -> Figure:
+    bare, again = floor.bare_call()
+
+    def theirs() -> float:
+        again()
+        return ns_per_call(bare, CALLS, **FIELDS)
+
+    found = interleaved(rounds, ours=shipped(run, lambda: ns_per_call(run.info, CALLS, **FIELDS)), theirs=theirs)
+    return ratio("log call, five fields ÷ stamp, pack, copy", found["ours"], found["theirs"], at_most=1.5)
+
+
+def disabled_call(quiet: Run, rounds: int) -> Figure:
+    stdlib = floor.disabled_stdlib_call()
+
+    def theirs() -> float:
+        began = time.perf_counter_ns()
+        for number in range(CALLS):
+            stdlib("EpochEnd %s", number)
+        return (time.perf_counter_ns() - began) / CALLS
+
+    found = interleaved(rounds, ours=lambda: ns_per_call(quiet.debug, CALLS), theirs=theirs)
+    return ratio("disabled call ÷ the standard library's", found["ours"], found["theirs"], at_most=1.0)
+
+
+def relatives(run: Run, rounds: int) -> list[Figure]:
+    """Every other way to log, as a multiple of the plain call."""
+    fold = run.bind(fold=3, host="node17")
+    logger = logging.getLogger("bench.handler")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(logferry.Handler(run))
+    array = np.zeros(100)
+
+    def braces(event: str, epoch: int) -> None:
+        run.info(event, "{epoch} of {20} %s %(x)d", epoch=epoch)
+
+    def exception(event: str, epoch: int) -> None:
+        try:
+            [].pop()
+        except IndexError:
+            run.exception(event, epoch=epoch)
+
+    def measured(call: Callable[..., None], calls: int = CALLS, **fields: object) -> Callable[[], float]:
+        return shipped(run, lambda: ns_per_call(call, calls, **fields))
+
+    ways: dict[str, Callable[[], float]] = {
+        "plain": measured(run.info, **FIELDS),
+        "call of a logger with two bound fields": measured(fold.info, **FIELDS),
+        "call with a message full of braces": measured(braces),
+        "exception with its traceback": measured(exception, 500),
+        "standard library's record through Handler": measured(lambda event, epoch: logger.info("%s %d", event, epoch)),
+        "call with a text of 10,000 characters": measured(run.info, 500, text=TEXT),
+        "call with an array of 100 numbers": measured(run.info, 200, array=array),
+    }
+    found = interleaved(rounds, **ways)
+    return [ratio(f"{name} ÷ plain call", found[name], found["plain"]) for name in list(ways)[1:]]
+
+
+def threads(run: Run, rounds: int) -> list[Figure]:
+    """Four threads that log, and four that do the bare work: what is lost beyond the interpreter's own switching."""
+    bare, again = floor.bare_call()
+
+    def together(call: Callable[..., None], count: int) -> float:
+        work = [threading.Thread(target=ns_per_call, args=(call, CALLS), kwargs=FIELDS) for _ in range(count)]
+        began = time.perf_counter_ns()
+        for one in work:
+            one.start()
+        for one in work:
+            one.join()
+        return (time.perf_counter_ns() - began) / (CALLS * count)
+
+    def theirs(count: int) -> float:
+        again()
+        return together(bare, count)
+
+    found = interleaved(
+        rounds,
+        one=shipped(run, lambda: together(run.info, 1)),
+        four=shipped(run, lambda: together(run.info, THREADS)),
+        bare_one=lambda: theirs(1),
+        bare_four=lambda: theirs(THREADS),
+    )
+    switching = found["bare_four"].median / found["bare_one"].median
+    figure = ratio("call of each of four threads ÷ call of one thread", found["four"], found["one"])
+    return [figure._replace(details={**figure.details, "the same for stamp, pack, copy": switching})]
+
+
+def single_calls(run: Run, count: int) -> list[Figure]:
+    """Calls timed one by one, the timer included; the spool ships meanwhile."""
+    slowest, taken = 0, []
+    clock, info = time.perf_counter_ns, run.info
+    for number in range(count):
+        began = clock()
+        info("EpochEnd", epoch=number, batch=42, loss=0.94, accuracy=0.77, phase="train")
+        took = clock() - began
+        slowest = max(slowest, took)
+        if number % 10 == 0:  # an unbiased tenth is enough for the distribution, and keeps memory small
+            taken.append(took / 1e3)
+        if number % 200_000 == 199_999:  # a disk that is slower than this loop must not lead to shedding
+            run.flush(until="durable", timeout=60)
+    spread = Spread.of(taken)
+    details: dict[str, float | str] = {"p50, µs": spread.median, "p99, µs": spread.p99, "calls": count}
+    return [
+        Figure("single calls, p99.9", percentile(taken, 0.999), "µs", 20, details=details),
+        Figure(f"longest of {count:,} calls", slowest / 1e3, "µs"),
+    ]
