@@ -1,23 +1,34 @@
-"""Result documents as flat rows, and as files and frames that other programs read.
+"""Result documents as flat rows, and rows as text that other programs read: JSON, JSON Lines, CSV, Markdown, LaTeX.
 
 A flat row has a key per value: `config` and `metrics` by their dotted names, every other field by its own, or on
-request dotted too. NaN and infinite metrics are numbers there, not the strings that JSON needs.
+request dotted too. NaN and infinite metrics are numbers there, not the strings that JSON needs. JSON and CSV have every
+digit; Markdown and LaTeX are for readers, and have the cells of a table.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
-from logferry.results import number
+from logferry.cli import printable
+from logferry.results import finite, number
+from logferry_collector.columns import columns_of
+from logferry_collector.output import cell, json_text
 
-
-class MissingPackageError(ImportError):
-    """A package is needed that no extra of logferry brings; the message says how to install it."""
+_LATEX = {sign: "\\" + sign for sign in "&%$#_{}"} | {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "…": "\\dots{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+}
+_SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 
 def flat(document: dict[str, Any], *, deep: bool = False) -> dict[str, Any]:
@@ -56,16 +67,9 @@ def differences(documents: Mapping[str, dict[str, Any]], *, same: bool = False) 
     }
 
 
-def columns_of(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the keys of all rows: fields first, then configuration, then metrics, each in order of appearance."""
-    seen = dict.fromkeys(key for row in rows for key in row)
-    return sorted(seen, key=lambda key: (key.startswith("metrics."), key.startswith("config.")))
-
-
-def to_csv(documents: Iterable[dict[str, Any]], path: str | Path) -> None:
+def to_csv(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Write a CSV file with a header; what is neither text nor number stands as JSON."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        rows = [flat(document) for document in documents]
         write_csv(rows, columns_of(rows), file)
 
 
@@ -75,50 +79,34 @@ def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], file: Text
     writer.writerows([plain(row.get(column)) for column in columns] for row in rows)
 
 
+def write_json(rows: Sequence[dict[str, Any]], file: TextIO) -> None:
+    file.write(json_text(rows) + "\n")
+
+
+def write_jsonl(rows: Sequence[dict[str, Any]], file: TextIO) -> None:
+    file.writelines(json.dumps(finite(row), ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
+
+
+def write_markdown(heads: Sequence[str], rows: Sequence[Sequence[Any]], file: TextIO) -> None:
+    lines = [list(heads), ["---"] * len(heads), *([cell(value) for value in row] for row in rows)]
+    file.writelines("| " + " | ".join(printable(text).replace("|", "\\|") for text in line) + " |\n" for line in lines)
+
+
+def write_latex(heads: Sequence[str], rows: Sequence[Sequence[Any]], file: TextIO) -> None:
+    """Write a table for the package booktabs: numbers to the right."""
+    right = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(heads))]
+    body = [" & ".join(_latex(cell(value)) for value in row) + r" \\" for row in rows]
+    lines = [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in right)}}}", r"\toprule"]
+    lines += [" & ".join(map(_latex, heads)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    file.write("\n".join(lines) + "\n")
+
+
+def _latex(text: str) -> str:
+    return _SPECIAL.sub(lambda sign: _LATEX[sign[0]], printable(text))
+
+
 def plain(value: Any) -> Any:
     """Return a value as one that a cell can hold."""
     if isinstance(value, dict | list | bool):
         return json.dumps(value, ensure_ascii=False)
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def to_pandas(documents: Iterable[dict[str, Any]]) -> Any:
-    return frame([flat(document) for document in documents])
-
-
-def frame(rows: Sequence[dict[str, Any]]) -> Any:
-    """Return rows as a DataFrame."""
-    return _needed("pandas", "to_pandas").DataFrame(list(rows), columns=columns_of(rows))
-
-
-def to_parquet(documents: Iterable[dict[str, Any]], path: str | Path) -> None:
-    rows = [flat(document) for document in documents]
-    write_parquet(rows, columns_of(rows), path)
-
-
-def write_parquet(rows: Sequence[dict[str, Any]], columns: Sequence[str], where: str | Path | BinaryIO) -> None:
-    pyarrow = _needed("pyarrow", "to_parquet")
-    parquet = _needed("pyarrow.parquet", "to_parquet")
-    arrays = {name: _column(pyarrow, [row.get(name) for row in rows]) for name in columns}
-    parquet.write_table(pyarrow.table(arrays), str(where) if isinstance(where, Path) else where)
-
-
-def _column(pyarrow: Any, values: list[Any]) -> Any:
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return pyarrow.array([None if value is None else float(value) for value in values])
-    if len(kinds) <= 1 and not kinds & {dict, list}:
-        try:
-            return pyarrow.array([plain(value) if kinds == {str} else value for value in values])
-        except (OverflowError, pyarrow.ArrowInvalid):  # integers beyond 64 bits
-            pass
-    # A column has one type; what has none in common is text.
-    return pyarrow.array([None if value is None else str(plain(value)) for value in values])
-
-
-def _needed(package: str, what: str) -> Any:
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        name = package.partition(".")[0]
-        raise MissingPackageError(f"{what} needs {name}; install it with: pip install {name}") from error

@@ -1,21 +1,30 @@
-"""Mean and deviation of metrics over repetitions, in one pass over the rows.
+"""Mean and spread of metrics over repetitions, in one pass over the rows.
 
 Missing values are not counted, and are no zeros. NaN and infinities are counted: the mean of runs of which one
-diverged is not the mean of the others. Deviations are the sample's (n - 1), by Welford's method; one value has none.
+diverged is not the mean of the others. Nothing is ever summed. Deviations are the sample's (n - 1), by Welford's
+method; one value has none. `ci95` is half the width of the 95 % confidence interval of the mean, by Student's t.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from logferry.results import number
+from logferry_collector.frames import pandas_frame, polars_frame
 from logferry_collector.where import Key, WhereError
 
-AGGREGATES = ("n", "mean", "std", "min", "max")
+AGGREGATES = ("n", "mean", "std", "min", "max", "median", "ci95")
+# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom.
+_T95 = (
+    *(12.706204736, 4.30265273, 3.182446305, 2.776445105, 2.570581836, 2.446911851, 2.364624252, 2.306004135),
+    *(2.262157163, 2.228138852, 2.20098516, 2.17881283, 2.160368656, 2.144786688, 2.131449546, 2.119905299),
+    *(2.109815578, 2.10092204, 2.093024054, 2.085963447, 2.079613845, 2.073873068, 2.06865761, 2.063898562),
+    *(2.059538553, 2.055529439, 2.051830516, 2.048407142, 2.045229642, 2.042272456),
+)
 
 
 @dataclass(slots=True)
@@ -43,9 +52,28 @@ class Moments:
             return self.n
         if self.n == 0:
             return None
-        if name == "std":
-            return math.sqrt(self.squares / (self.n - 1)) if self.n > 1 else None
+        if name in {"std", "ci95"}:
+            deviation = math.sqrt(self.squares / (self.n - 1)) if self.n > 1 else None
+            return deviation if name == "std" or deviation is None else _t95(self.n - 1) * deviation / math.sqrt(self.n)
         return {"mean": self.mean, "min": self.least, "max": self.most}[name]
+
+
+def _t95(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t: from the table, beyond it by its expansion (to 2e-6)."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z, n = 1.959963984540054, freedom
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / n + second / n**2 + third / n**3
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle of some numbers, NaN where one is."""
+    if any(math.isnan(value) for value in values):
+        return math.nan
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else ordered[middle - 1] / 2 + ordered[middle] / 2
 
 
 @dataclass(slots=True)
@@ -60,8 +88,11 @@ class Groups:
     `keys` and `metrics` are the names that the rows use: the bare ones, with their section where two would be the same.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], keys: dict[Key, str], metrics: dict[Key, str]) -> None:
+    def __init__(
+        self, rows: list[dict[str, Any]], keys: dict[Key, str], metrics: dict[Key, str], resolve: Callable[[str], Key]
+    ) -> None:
         self.rows, self.keys, self.metrics = rows, keys, metrics
+        self._resolve = resolve
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)
@@ -69,15 +100,52 @@ class Groups:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def name_of(self, name: str) -> str:
+        """Return what the rows call a key or a metric.
+
+        Raises:
+            WhereError: they have none of that name.
+
+        """
+        if name == "n" or any(name in row for row in self.rows):
+            return name
+        key = self._resolve(name)
+        if key not in self.metrics and key not in self.keys:
+            raise WhereError(f"{name!a} is neither a key of the groups nor one of their metrics; nor is it n")
+        return self.metrics.get(key) or self.keys[key]
+
+    def sort(self, name: str | None, *, desc: bool = False) -> None:
+        """Sort by a key, by `n`, by an aggregate (`acc.std`) or a metric's mean; what has none, and NaN, come last."""
+        if name is None:
+            return
+        found = self.name_of(name)
+        if found in self.metrics.values():
+            found = next(
+                (f"{found}.{one}" for one in ("mean", *AGGREGATES) if f"{found}.{one}" in self._names()), found
+            )
+        last = [row for row in self.rows if row.get(found) is None or row[found] != row[found]]
+        there = [row for row in self.rows if row.get(found) is not None and row[found] == row[found]]
+        self.rows = sorted(there, key=lambda row: _rank(row[found]), reverse=desc) + last
+
+    def _names(self) -> set[str]:
+        return {name for row in self.rows for name in row}
+
     def to_pandas(self) -> Any:
         """Return a DataFrame with a column per key and aggregate; needs pandas."""
-        from logferry_collector.export import frame  # noqa: PLC0415 - heavy, and seldom asked for
+        return pandas_frame(self.rows)
 
-        return frame(self.rows)
+    def to_polars(self) -> Any:
+        """Return a DataFrame of polars; needs polars and pyarrow."""
+        return polars_frame(self.rows)
 
 
 def grouped(
-    rows: Iterable[tuple[Any, ...]], keys: Sequence[Key], has_over: bool, metrics: Sequence[Key], agg: Sequence[str]
+    rows: Iterable[tuple[Any, ...]],
+    keys: Sequence[Key],
+    has_over: bool,
+    metrics: Sequence[Key],
+    agg: Sequence[str],
+    resolve: Callable[[str], Key],
 ) -> Groups:
     """Aggregate rows of key values, the value of `over` where there is one, and metric values.
 
@@ -94,7 +162,7 @@ def grouped(
     made = [_row(group, list(key_names.values()), list(metric_names.values()), agg) for group in groups]
     there = {name for row in made for name in row}
     used = {key: name for key, name in metric_names.items() if any(f"{name}.{one}" in there for one in agg)}
-    return Groups(made, key_names, used)
+    return Groups(made, key_names, used, resolve)
 
 
 def _gathered(rows: Iterable[tuple[Any, ...]], width: int, has_over: bool, metrics: int) -> Iterable[_Group]:
@@ -134,12 +202,11 @@ def _row(group: _Group, keys: Sequence[str], metrics: Sequence[str], agg: Sequen
     row: dict[str, Any] = dict(zip(keys, group.values, strict=True))
     row["n"] = len(group.repetitions)
     for position, metric in enumerate(metrics):
-        total = Moments()
-        for moments in group.repetitions.values():
-            if moments[position].n:
-                total.add(moments[position].mean)
-        if total.n:
-            row.update((f"{metric}.{name}", total.of(name)) for name in agg)
+        total, values = Moments(), [one[position].mean for one in group.repetitions.values() if one[position].n]
+        for value in values:
+            total.add(value)
+        if values:
+            row.update((f"{metric}.{name}", median(values) if name == "median" else total.of(name)) for name in agg)
     return row
 
 

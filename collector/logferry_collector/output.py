@@ -21,6 +21,7 @@ MAX_CELL = 60
 # A column narrower than this says nothing any more; rather leave it out.
 _MIN_CELL = 10
 _GAP = 2
+_NOTE_LINES = 2
 
 
 def json_text(value: Any) -> str:
@@ -112,11 +113,17 @@ def _drawn(
     console.print(table)
     left_out = heads[len(fits) :]
     if left_out:
-        said = f"{len(left_out)} more columns do not fit here; --json has all: {', '.join(left_out)}"
+        said = f"{len(left_out)} more columns do not fit here; --columns chooses, --json has all: {', '.join(left_out)}"
         console.print(Text(said, style="dim"), no_wrap=True, overflow="ellipsis")
 
 
-def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    lines = [list(columns), ["---"] * len(columns), *([cell(value) for value in row] for row in rows)]
-    for line in lines:
-        print("| " + " | ".join(printable(text).replace("|", "\\|") for text in line) + " |")
+def note(text: str) -> None:
+    """Say something about a table below it; who pipes the table gets it on stderr."""
+    from rich.console import Console  # noqa: PLC0415 - a pipe of no table does not need it
+    from rich.text import Text  # noqa: PLC0415
+
+    if sys.stdout.isatty():
+        console = Console()
+        console.print(Text(_cut(printable(text), _NOTE_LINES * console.width), style="dim"), overflow="fold")
+    else:
+        print(f"logferry: {printable(text)}", file=sys.stderr)

@@ -10,117 +10,23 @@ What is read is taken in first where no collector runs for the home, so that an 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from logferry.layout import Home
 from logferry.settings import Settings, load
-from logferry_collector import export, running
+from logferry_collector import running
 from logferry_collector.config import load_config
-from logferry_collector.group import Groups, grouped
 from logferry_collector.names import Names
 from logferry_collector.parser import parse
 from logferry_collector.records import Reject
+from logferry_collector.results import Results, document_of, only_run
 from logferry_collector.silence import SILENT_NS, silent_hosts
 from logferry_collector.store import Store, StoreDownError, open_url, url_of
 from logferry_collector.takein import TakeIn
-from logferry_collector.where import And, Key, Literal, OneOf, Query, WhereError, keys_of
-
-RUN_ID, EXPERIMENT_ID = Key("field", ("run_id",)), Key("field", ("experiment_id",))
-
-
-class UnknownRunError(LookupError):
-    """A run was named that is not there, or by a part of an id that several have."""
-
-
-class Results:
-    """Results in an order, read from the store when they are asked for."""
-
-    def __init__(self, store: Store, query: Query, names: Names) -> None:
-        self._store, self._query, self.names = store, query, names
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self._store.documents(self._query)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self._store.values(self._query, [RUN_ID]))
-
-    def group(
-        self,
-        by: str | Sequence[str],
-        over: str | None = "seed",
-        agg: str | Sequence[str] = ("n", "mean", "std"),
-        metrics: Sequence[str] | None = None,
-    ) -> Groups:
-        """Aggregate metrics over the runs that have the same values of some keys.
-
-        Args:
-            by: the keys that make a group.
-            over: the key that tells repetitions apart: runs of one group with the same value of it count as one, by
-                their mean. A run without it counts by itself.
-            agg: of `n mean std min max`; `std` is the sample standard deviation.
-            metrics: which; all of them by default.
-
-        Raises:
-            WhereError: there is no such key.
-
-        """
-        keys = [self.names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
-        inner = self._over(over, keys)
-        wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
-        self._store.prepare(keys)
-        values = self._store.values(self._query, [*keys, *inner, *wanted])
-        return grouped(values, keys, bool(inner), wanted, [agg] if isinstance(agg, str) else agg)
-
-    def diff(self, *run_ids: str) -> dict[str, dict[str, Any]]:
-        """Return the keys in which some of these runs differ, each with the value of every run that has it.
-
-        Maps are taken apart into dotted keys. Without ids: these results.
-
-        Raises:
-            UnknownRunError: no run, or more than one, is meant by an id.
-
-        """
-        if run_ids:
-            ids = {run: only_run(self._store, run) for run in run_ids}
-            return export.differences({run: document_of(self._store, self._query, *ids[run]) for run in run_ids})
-        documents = list(self)
-        names = Counter(document["run_id"] for document in documents)
-        return export.differences(
-            {
-                one["run_id"] if names[one["run_id"]] == 1 else f"{one['experiment_id']}/{one['run_id']}": one
-                for one in documents
-            }
-        )
-
-    def to_pandas(self) -> Any:
-        """Return a DataFrame with a column per key; needs pandas."""
-        return export.to_pandas(self)
-
-    def to_csv(self, path: str | Path) -> None:
-        export.to_csv(self, path)
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write a Parquet file; needs pyarrow."""
-        export.to_parquet(self, path)
-
-    def _metrics(self) -> list[Key]:
-        return [key for key in self.names.known if key.section == "metrics"]
-
-    def _over(self, over: str | None, keys: list[Key]) -> list[Key]:
-        if over is None:
-            return []
-        try:
-            key = self.names.resolve(over)
-        except WhereError:
-            if over == "seed":  # the default is an offer, not a demand
-                return []
-            raise
-        return [] if key in keys else [key]
+from logferry_collector.where import Query, keys_of
 
 
 class Reader:
@@ -201,36 +107,6 @@ class Reader:
                 self.stale = ""
             except StoreDownError as error:  # what is in there can be read all the same
                 self.stale = str(error)
-
-
-def only_run(store: Store, text: str) -> tuple[str, str]:
-    """Return the ids of the one run that a text means.
-
-    Raises:
-        UnknownRunError: no run, or more than one.
-
-    """
-    found = store.runs_like(text)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UnknownRunError(f"no run {text!a}; 'logferry runs' lists them")
-    some = ", ".join("/".join(run) for run in found[:4]) + (" …" if len(found) > 4 else "")
-    raise UnknownRunError(f"run {text!a} may be any of {len(found)}: {some}")
-
-
-def document_of(store: Store, query: Query, experiment_id: str, run_id: str) -> dict[str, Any]:
-    """Return one run's result document.
-
-    Raises:
-        UnknownRunError: it is not there any more.
-
-    """
-    ids: Iterable[tuple[Key, str]] = [(EXPERIMENT_ID, experiment_id), (RUN_ID, run_id)]
-    where = And(tuple(OneOf(key, (Literal(value, value),)) for key, value in ids))
-    for document in store.documents(replace(query, where=where, sort=None, limit=1)):
-        return document
-    raise UnknownRunError(f"run {experiment_id}/{run_id} is no longer there; 'logferry runs' lists those that are")
 
 
 def open_store(url: str | None = None) -> Reader:

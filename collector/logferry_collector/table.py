@@ -1,71 +1,103 @@
-"""`logferry results`: the results table."""
+"""`logferry results`: the results table, the best of groups, and groups over seeds."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
-from logferry_collector.export import columns_of, flat, write_csv, write_parquet
-from logferry_collector.group import Groups
-from logferry_collector.output import print_json, print_markdown, print_table
-from logferry_collector.query import Reader, Results
+from logferry_collector.columns import ID, columns_of, interesting, named
+from logferry_collector.export import flat, write_csv, write_json, write_jsonl, write_latex, write_markdown
+from logferry_collector.frames import write_parquet
+from logferry_collector.group import AGGREGATES
+from logferry_collector.grouptable import group_table
+from logferry_collector.output import cell, note, print_table
+from logferry_collector.query import Reader
+from logferry_collector.results import Results
 from logferry_collector.verb import answer, complain, count
-from logferry_collector.where import WhereError
 
-FORMATS = ("table", "json", "csv", "parquet", "markdown")
-# Beyond so many digits powers of ten read better.
-_MAX_DECIMALS = 8
-WHERE = (
-    "WHERE, for example: 'metrics.acc > 0.9 and (model = ResNet34 or tags has baseline) and started > -7d'; "
-    "= != < <= > >= ~ in has is null, joined by and, or, not; docs/results.md says more"
-)
-_ALWAYS = ("experiment_id", "run_id", "status")
+FORMATS = ("table", "json", "jsonl", "csv", "parquet", "markdown", "latex")
+_SUFFIXES = {"json": "json", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "md": "markdown", "tex": "latex"}
+_WHOLE = ("experiment_id", ID, "status")
+# So much of a value says which it is, in a line that has many.
+_CONSTANT = 24
+_EXAMPLES = """\
+examples:
+  logferry results 'metrics.acc > 0.9 and (model = ResNet34 or tags has baseline) and started > -7d'
+  logferry results 'not config.optimizer in (sgd, adam)' --sort acc --desc --limit 20
+  logferry results --best acc by dataset
+  logferry results --group-by lr,optimizer --over seed --agg mean,ci95 --columns 'metrics.test_*'
+  logferry results --group-by model --pivot dataset --columns acc --format latex
+WHERE is KEY = != < <= > >= ~ VALUE, KEY in (…), KEY has VALUE, KEY is null, joined by and, or, not; docs/results.md
+"""
 
 
 def results(arguments: list[str]) -> int:
     """Filter, sort, group and export results."""
     options = _parser().parse_args(arguments)
-    options.format = "json" if options.json else options.format
+    _complete(options)
     return answer(options, lambda reader: _print(reader, options))
 
 
 def _parser() -> Parser:
-    parser = Parser("results", epilog=WHERE)
+    parser = Parser("results", epilog=_EXAMPLES)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which; all by default")
-    parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it comes last")
+    parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it, and NaN, come last")
     parser.add_argument("--desc", action="store_true", help="the greatest first")
     parser.add_argument("--limit", type=count, metavar="N", help="at most N rows")
-    parser.add_argument("--group-by", metavar="KEYS", help="aggregate the metrics of runs that agree in these keys")
-    parser.add_argument("--over", metavar="KEY", default="seed", help="what tells repetitions apart (seed)")
-    parser.add_argument("--columns", metavar="KEYS", help="show these keys (or metrics, with --group-by)")
-    parser.add_argument("--format", choices=FORMATS, default="table")
-    parser.add_argument("--json", action="store_true", help="the same as --format json")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write csv or parquet there")
+    parser.add_argument("--columns", metavar="KEYS", help="these keys; * ? […] stand for any; a table leaves out")
+    best = parser.add_argument_group("the best", "the highest, of all or of each group")
+    best.add_argument("--best", nargs="+", metavar="KEY", help="KEY, or KEY by KEYS: the best run by a metric")
+    best.add_argument("--lowest", action="store_true", help="the lowest is the best")
+    groups = parser.add_argument_group("groups")
+    groups.add_argument("--group-by", metavar="KEYS", help="aggregate the metrics of runs that agree in these keys")
+    groups.add_argument("--over", metavar="KEY", default="seed", help="what tells repetitions apart (seed)")
+    groups.add_argument("--agg", metavar="NAMES", help=f"of {','.join(AGGREGATES)}; a table shows mean ± std")
+    groups.add_argument("--pivot", metavar="KEY", help="a column for each value of this key")
+    out = parser.add_argument_group("output")
+    out.add_argument("--format", choices=FORMATS)
+    out.add_argument("--json", action="store_true", help="the same as --format json")
+    out.add_argument("--output", metavar="FILE", type=Path, help="write there; its suffix says the format")
     return parser
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Work out what one option says about another."""
+    options.by = ""
+    if options.best:
+        options.best, *rest = options.best
+        if rest and rest[0] == "by":
+            options.by, rest = rest[1] if len(rest) > 1 else "", rest[2:]
+        options.where += rest
+        if options.sort or options.desc or options.group_by:
+            raise UsageError(
+                "results: --best sorts by itself and takes runs whole; leave out --sort, --desc, --group-by"
+            )
+    if options.pivot and not options.group_by:
+        raise UsageError("results: --pivot spreads a key of groups; say which groups with --group-by")
+    suffix = options.output.suffix.removeprefix(".") if options.output else ""
+    options.format = "json" if options.json else options.format or _SUFFIXES.get(suffix, "csv" if suffix else "table")
 
 
 def _print(reader: Reader, options: argparse.Namespace) -> int:
     where = " ".join(options.where)
     if options.group_by:
-        return _print_groups(reader.results(where), options)
+        _print_groups(reader.results(where), options)
+        return FINE
     found = reader.results(where, options.sort, options.desc, options.limit)
+    if options.best:
+        found = found.best(options.best, split(options.by), lowest=options.lowest)
     documents = list(found)
-    if options.format == "json" and not options.columns:
-        print_json(documents)
+    if options.format in {"json", "jsonl"} and not options.columns:
+        _write(options, [], documents)
         return FINE
     rows = [flat(document) for document in documents]
-    if options.columns:
-        columns = [found.names.resolve(name).full_name for name in _names(options.columns)]
-        everything = [document | flat(document, deep=True) for document in documents]
-        rows = [{column: row.get(column) for column in columns} for row in everything]
-    else:
-        columns = columns_of(rows) if options.format in {"csv", "parquet"} else interesting(rows)
-    _write(options, columns, rows)
+    asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
+    _print_rows(options, found, documents, rows, asked)
     if not rows:
         complain(
             f"no results match {where!a}" if where else f"no results yet; {reader.home.results} is where they appear"
@@ -73,102 +105,90 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     return FINE
 
 
-def _print_groups(found: Results, options: argparse.Namespace) -> int:
-    metrics = _names(options.columns) if options.columns else None
-    groups = found.group(_names(options.group_by), over=options.over, metrics=metrics)
-    rows = groups.rows
-    if options.sort:
-        rows = _sorted(rows, _sort_name(found, groups, options.sort), options.desc)
-    rows = rows[: options.limit]
-    if options.format in {"json", "csv", "parquet"}:
-        _write(options, list(dict.fromkeys(key for row in rows for key in row)), rows)
-        return FINE
-    keys, metric_names = groups.keys.values(), groups.metrics.values()
-    shown = [
-        {**{key: row[key] for key in keys}, "n": row["n"]} | {name: _mean_and_std(row, name) for name in metric_names}
-        for row in rows
-    ]
-    _write(options, [*keys, "n", *metric_names], shown)
-    return FINE
+def _print_rows(
+    options: argparse.Namespace,
+    found: Results,
+    documents: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    asked: list[str],
+) -> None:
+    same: dict[str, Any] = {}
+    if options.columns:
+        columns = [key.full_name for key in named(found.names, split(options.columns))]
+        deep = (document | flat(document, deep=True) for document in documents)
+        rows = [{column: row.get(column) for column in columns} for row in deep]
+    elif options.format in {"csv", "parquet"}:
+        columns = columns_of(rows)
+    else:
+        columns, same = interesting(rows, asked)
+        rows = [row | {"tags": ", ".join(map(str, row["tags"]))} if row.get("tags") else row for row in rows]
+    _write(options, columns, rows)
+    if options.format == "table":
+        if same:
+            what = ", ".join(f"{name}={cell(value)[:_CONSTANT]}" for name, value in same.items())
+            note(f"the same in all {len(rows)}: {what}")
+        missing, not_numbers = found.unsortable()
+        if missing or not_numbers:
+            note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
 
 
-def _sort_name(found: Results, groups: Groups, name: str) -> str:
-    """Return the key of a group's row that groups are sorted by."""
-    if name == "n":
-        return name
-    key = found.names.resolve(name)
-    if key in groups.metrics:
-        return f"{groups.metrics[key]}.mean"
-    if key not in groups.keys:
-        raise WhereError(f"--sort {name!a} is neither a key of the groups nor one of their metrics; nor is it n")
-    return groups.keys[key]
+def _print_groups(found: Results, options: argparse.Namespace) -> None:
+    agg = split(options.agg) if options.agg else ("n", "mean", "std")
+    metrics = [key.full_name for key in named(found.names, split(options.columns))] if options.columns else None
+    keys = split(options.group_by)
+    if options.pivot and options.pivot not in keys:
+        keys.append(options.pivot)
+    groups = found.group(keys, over=options.over, agg=agg, metrics=metrics)
+    groups.sort(options.sort, desc=options.desc)
+    groups.rows = groups.rows[: options.limit]
+    if options.format in {"json", "jsonl", "csv", "parquet"} and not options.pivot:
+        _write(options, list(dict.fromkeys(key for row in groups.rows for key in row)), groups.rows)
+    else:
+        _write(options, *group_table(groups, agg, options.pivot))
+    if options.format == "table":
+        diverged = [name for name in groups.metrics.values() if any(_is_nan(row.get(f"{name}.mean")) for row in groups)]
+        if diverged:
+            said = f"one NaN makes the mean of its group NaN; '{diverged[0]} is not nan' leaves such runs out"
+            note(f"{', '.join(diverged)}: {said}")
 
 
-def _sorted(rows: list[dict[str, Any]], name: str, desc: bool) -> list[dict[str, Any]]:
-    """Sort by a value of the rows; what has no number there comes last."""
-    values = [(row.get(name), row) for row in rows]
-    there = [(value, row) for value, row in values if value is not None and value == value]  # noqa: PLR0124 - not NaN
-    rest = [row for value, row in values if value is None or value != value]  # noqa: PLR0124
-    there.sort(key=lambda pair: (0, pair[0]) if isinstance(pair[0], int | float) else (1, str(pair[0])), reverse=desc)
-    return [row for _, row in there] + rest
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
-def _mean_and_std(row: dict[str, Any], metric: str) -> str | None:
-    mean, std = row.get(f"{metric}.mean"), row.get(f"{metric}.std")
-    if mean is None:
-        return None
-    counted = "" if row[f"{metric}.n"] == row["n"] else f" (n={row[f'{metric}.n']})"
-    return (f"{mean:.4g}" if std is None else with_deviation(mean, std)) + counted
-
-
-def with_deviation(mean: float, std: float) -> str:
-    """Return both with as many decimals as two significant digits of the deviation have."""
-    if std > 0 and math.isfinite(std) and math.isfinite(mean):
-        decimals = max(0, 1 - int(f"{std:.1e}".partition("e")[2]))
-        if decimals <= _MAX_DECIMALS and abs(mean) < 10**_MAX_DECIMALS:
-            return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
-    return f"{mean:.4g} ± {std:.2g}"
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def interesting(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of a table that is read by people: ids, what differs in the configuration, metrics."""
-    columns = columns_of(rows)
-    settings = [column for column in columns if column.startswith("config.")]
-    if len(rows) > 1:
-        settings = [column for column in settings if any(row.get(column) != rows[0].get(column) for row in rows)]
-    return [*_ALWAYS, *settings, *(column for column in columns if column.startswith("metrics."))]
+def split(text: str | None) -> list[str]:
+    """Return the names that a comma-separated list has."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    values = [[row.get(column) for column in columns] for row in rows]
-    if options.format == "json":
-        print_json(rows)
-    elif options.format == "csv":
-        _write_csv(options.output, columns, rows)
-    elif options.format == "parquet":
+    if options.format == "parquet":
         if options.output is None and sys.stdout.isatty():
             raise UsageError("parquet is binary; say where to with --output FILE")
         write_parquet(rows, columns, options.output or sys.stdout.buffer)
+    elif options.output is not None:
+        with options.output.open("w", newline="", encoding="utf-8") as file:
+            _write_text(options.format, columns, rows, file)
+    elif options.format == "table":
+        print_table(_short_names(columns), _values(columns, rows), whole=_WHOLE)
     else:
-        heads = _short_names(columns)
-        if options.format == "markdown":
-            print_markdown(heads, values)
-        else:
-            print_table(heads, values, whole=_ALWAYS)
+        _write_text(options.format, columns, rows, sys.stdout)
 
 
-def _write_csv(output: Path | None, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    if output is None:
-        write_csv(rows, columns, sys.stdout)
-        return
-    with output.open("w", newline="", encoding="utf-8") as file:
+def _write_text(form: str, columns: list[str], rows: list[dict[str, Any]], file: Any) -> None:
+    if form == "csv":
         write_csv(rows, columns, file)
+    elif form in {"json", "jsonl"}:
+        (write_json if form == "json" else write_jsonl)(rows, file)
+    else:
+        write = write_latex if form == "latex" else write_markdown
+        write(_short_names(columns), _values(columns, rows), file)
 
 
-def _short_names(columns: Sequence[str]) -> list[str]:
+def _values(columns: list[str], rows: list[dict[str, Any]]) -> list[list[Any]]:
+    return [[row.get(column) for column in columns] for row in rows]
+
+
+def _short_names(columns: list[str]) -> list[str]:
     short = [column.removeprefix("config.").removeprefix("metrics.") for column in columns]
     return [name if short.count(name) == 1 else column for name, column in zip(short, columns, strict=True)]

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from logferry.cli import NO, Parser, UsageError, printable, settings_of
-from logferry_collector.export import MissingPackageError
-from logferry_collector.query import Reader, UnknownRunError, open_reader
+from logferry_collector.frames import MissingPackageError
+from logferry_collector.query import Reader, open_reader
 from logferry_collector.records import Reject
+from logferry_collector.results import UnknownRunError
 from logferry_collector.store import StoreDownError, StoreRefusedError
 from logferry_collector.where import WhereError
 

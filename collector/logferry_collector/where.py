@@ -140,11 +140,16 @@ def keys_of(expression: Expression) -> list[Key]:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which results, in which order. What is RUNNING on a lost host, unchanged since `lost_before_ns`, is LOST."""
+    """Which results, in which order.
+
+    With `first_of`, of those that agree in these keys only the first in the order. What is RUNNING on a lost host,
+    unchanged since `lost_before_ns`, is LOST.
+    """
 
     where: Expression = And()
     sort: Key | None = None
     desc: bool = False
     limit: int | None = None
+    first_of: tuple[Key, ...] | None = None
     lost_hosts: tuple[str, ...] = ()
     lost_before_ns: int = 0

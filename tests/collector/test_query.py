@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import logferry_collector.export
-from logferry_collector.export import MissingPackageError
-from logferry_collector.query import UnknownRunError, open_store
+import logferry_collector.frames
+from logferry_collector.frames import MissingPackageError
+from logferry_collector.query import open_store
+from logferry_collector.results import UnknownRunError
 from logferry_collector.running import sole_collector
 from logferry_collector.where import WhereError
 from support.collecting import SAMPLE, Place
@@ -107,8 +108,8 @@ def test_an_unknown_key_or_aggregate_is_an_error(place: Place) -> None:
     sweep(place)
     with pytest.raises(WhereError, match="did you mean"):
         place.reader.results().group("lrr")
-    with pytest.raises(WhereError, match="unknown aggregate 'median'"):
-        place.reader.results().group("lr", agg=("median",))
+    with pytest.raises(WhereError, match="unknown aggregate 'sum'"):
+        place.reader.results().group("lr", agg=("sum",))
 
 
 def test_one_aggregate_may_be_a_bare_name(place: Place) -> None:
@@ -156,7 +157,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(place: Place, monkeyp
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(logferry_collector.export, "import_module", absent)
+    monkeypatch.setattr(logferry_collector.frames, "import_module", absent)
     with pytest.raises(MissingPackageError, match="pip install pandas"):
         place.reader.results().to_pandas()
 
@@ -208,3 +209,28 @@ def test_asked_for_keys_get_an_index_once_the_store_is_large(place: Place) -> No
         "EXPLAIN QUERY PLAN SELECT 1 FROM result r WHERE json_extract(r.config, '$.\"lr\"') IN (3)"
     ).fetchall()
     assert "asked_config" in str(plan)
+
+
+def test_the_best_of_each_group_is_its_run_whole(place: Place) -> None:
+    sweep(place)
+    place.append("e/sweep.jsonl", {"run_id": "diverged", "config": {"lr": 0.1}, "metrics": {"acc": "NaN"}})
+    place.collect()
+    results = place.reader.results()
+    assert [run["run_id"] for run in results.best("acc", "lr")] == ["0.2-3", "0.1-3"]
+    assert [run["run_id"] for run in results.best("acc", lowest=True)] == ["0.1-0"]
+    few = place.reader.results("seed < 2", limit=1).best("acc", ["lr", "experiment_id"], lowest=True)
+    assert [run["run_id"] for run in few] == ["0.1-0"]
+
+
+def test_what_is_sorted_last_is_counted(place: Place) -> None:
+    place.append("e/r.jsonl", {"metrics": {"acc": 1}}, {"metrics": {"acc": "NaN"}}, {}, {"metrics": {"acc": None}})
+    place.collect()
+    assert place.reader.results(sort="acc").unsortable() == (2, 1)
+
+
+def test_columns_of_a_pattern_are_all_keys_that_it_fits(place: Place) -> None:
+    sweep(place)
+    names = place.reader.results().names
+    assert [key.full_name for key in names.matching("config.*")] == ["config.lr", "config.seed"]
+    with pytest.raises(WhereError, match="no result has a key like"):
+        names.matching("nothing.*")

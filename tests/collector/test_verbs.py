@@ -44,14 +44,15 @@ def test_the_sample_document_comes_back_from_results_as_json(place: Place, capsy
         assert json.loads(printed(capsys, "results", *form)) == [SAMPLE | {"run_id": "anything"}]
 
 
-def test_the_table_shows_ids_what_differs_and_metrics(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_ids_what_differs_and_says_what_is_the_same(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep(place)
-    lines = printed(capsys, "results", "lr", "=", "0.1", "--sort", "acc", "--desc").splitlines()
-    assert [line.split() for line in lines] == [
-        ["experiment_id", "run_id", "status", "seed", "acc"],
-        ["e", "0.1-2", "2", "0.2"],
-        ["e", "0.1-1", "1", "0.1"],
-    ]
+    assert main(["results", "lr", "=", "0.1", "--sort", "acc", "--desc"]) == 0
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert lines == [["run_id", "acc", "seed"], ["0.1-2", "0.2", "2"], ["0.1-1", "0.1", "1"]]
+    assert err == "logferry: the same in all 2: experiment_id=e, config.lr=0.1, config.same=1\n"
 
 
 def test_groups_are_shown_as_mean_and_deviation(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

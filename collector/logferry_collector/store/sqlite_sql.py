@@ -66,18 +66,25 @@ def _compared(key: Key, query: Query) -> tuple[str, list[Any]]:
 def tail_of(query: Query) -> tuple[str, list[Any]]:
     """Return WHERE, ORDER BY and LIMIT of a query, and their parameters."""
     condition, parameters = _condition(query.where, query)
-    parts = [f"WHERE {condition}"]
-    order = ""
-    if query.sort is not None:
-        expression, bound = _compared(query.sort, query)
-        order = f"{expression} {'DESC' if query.desc else 'ASC'} NULLS LAST, "
-        parameters += bound
+    order, order_parameters = _order(query)
+    if query.first_of is not None:
+        groups = [_compared(key, query) for key in query.first_of]
+        partition = f"PARTITION BY {', '.join(text for text, _ in groups)}" if groups else ""
+        ranked = f"SELECT r.experiment_id e, r.run_id i, row_number() OVER ({partition} ORDER BY {order}) place {FROM}"
+        condition = f"(r.experiment_id, r.run_id) IN (SELECT e, i FROM ({ranked} WHERE {condition}) WHERE place = 1)"  # noqa: S608
+        parameters = [*(one for _, bound in groups for one in bound), *order_parameters, *parameters]
+    tail = f"WHERE {condition} ORDER BY {order}"
+    parameters += order_parameters
+    return (tail, parameters) if query.limit is None else (f"{tail} LIMIT ?", [*parameters, query.limit])
+
+
+def _order(query: Query) -> tuple[str, list[Any]]:
     direction = "DESC" if query.desc and query.sort is None else "ASC"
-    parts.append(f"ORDER BY {order}r.experiment_id {direction}, r.run_id {direction}")
-    if query.limit is not None:
-        parts.append("LIMIT ?")
-        parameters.append(query.limit)
-    return " ".join(parts), parameters
+    ids = f"r.experiment_id {direction}, r.run_id {direction}"
+    if query.sort is None:
+        return ids, []
+    expression, bound = _compared(query.sort, query)
+    return f"{expression} {'DESC' if query.desc else 'ASC'} NULLS LAST, {ids}", bound
 
 
 def _condition(expression: Expression, query: Query) -> tuple[str, list[Any]]:
