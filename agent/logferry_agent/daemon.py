@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -39,6 +40,9 @@ from logferry_agent.writer import Writer
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25
+_RETRY_S = 1.0
+# What a start needs: the files of SQLite's write-ahead log.
+_ROOM_BYTES = 256 << 10
 # What is left of the time to drain for closing files and saying what was not written.
 _LAST_S = 1.0
 # The rest of the time is for closing, which takes its time too where jobs at full speed leave the agent little.
@@ -236,6 +240,7 @@ def agent(arguments: list[str]) -> int:
         print(f"logferry agent: {printable(str(error))}", file=sys.stderr)
         return NO
     try:
+        _wait_for_room(node.path)
         _prepare(settings, node)
         code = asyncio.run(_serve(settings, config, node, options.drain_s or config.drain_s))
     except (OSError, sqlite3.Error) as error:
@@ -271,6 +276,26 @@ def _address(settings: Settings, node: NodeDir) -> str:
     if settings.agent and not settings.agent.startswith("ipc://"):
         raise LayoutError(f"agent address {settings.agent} is not served; use ipc://PATH or leave LOGFERRY_AGENT unset")
     return settings.agent or node.address
+
+
+def _wait_for_room(path: Path) -> None:
+    """Wait while the node directory's disk is full: a start that fails would need somebody to start it again."""
+    probe, held = path / ".room", False
+    while True:
+        try:
+            probe.write_bytes(bytes(_ROOM_BYTES))
+            break
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            if not held:
+                _log.error("no room in %s to start: %s; waiting, jobs keep their events", path, error.strerror)
+            held = True
+            time.sleep(_RETRY_S)
+        finally:
+            probe.unlink(missing_ok=True)
+    if held:
+        _log.warning("there is room in %s again: starting", path)
 
 
 def _prepare(settings: Settings, node: NodeDir) -> None:

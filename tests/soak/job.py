@@ -1,6 +1,7 @@
 """One job of the soak: logs, and notes after each call in shared memory, outside of the process, that it returned.
 
-Usage: job.py RUN_ID NOTES FIRST_SLOT KIND. Slot k of NOTES is a u64: how many calls of the k-th writer have returned.
+Usage: job.py RUN_ID NOTES FIRST_SLOT "KIND PACE" BURST. NOTES is an array of u64: the word at FIRST_SLOT says how
+the job is to end; two follow for each of its writers: how many calls at INFO, and how many at DEBUG, have returned.
 """
 
 from __future__ import annotations
@@ -15,51 +16,91 @@ import time
 
 import logferry
 
-# At full speed first, so that segments roll and windows fill; then slowly, so that a spool never has to shed.
-BURST = 20_000
+# After each burst at full speed, in which segments roll, windows fill and, where no agent is there, events are shed.
+REST_S = 0.5
+PAUSE_S = 0.002
+GO_ON, FINISH, FAIL = 0, 1, 2
+WRITERS = 3
 
 
-def write(notes: memoryview, slot: int) -> None:
-    run = logferry.current()
-    number = 0
-    while True:
-        number += 1
-        run.info("Tick", slot=slot, number=number, ballast="x" * (number % 97))
+class Writer:
+    """Logs as one thread, process or task; a line has what is needed to check it without its neighbours."""
+
+    def __init__(self, notes: memoryview, first: int, number: int, burst: int) -> None:
+        self._notes, self._end, self._slot = notes, first, first + 1 + 2 * number
+        self._burst = burst
+
+    @property
+    def goes_on(self) -> bool:
+        return self._notes[self._end] == GO_ON
+
+    def call(self, number: int) -> float:
+        """Log once or twice; return how long to rest."""
+        notes, slot = self._notes, self._slot
+        logferry.info("Tick", slot=slot, number=number, ballast="x" * (number % 97))
         notes[slot] = number
-        if number > BURST:
-            time.sleep(0.002)
+        if number % 10 == 0:
+            logferry.debug("Detail", slot=slot + 1, number=number // 10)
+            notes[slot + 1] = number // 10
+        if not self._burst:
+            return PAUSE_S
+        return REST_S if number % self._burst == 0 else 0.0
+
+    def run(self) -> None:
+        number = 0
+        while self.goes_on:
+            number += 1
+            if pause_s := self.call(number):
+                time.sleep(pause_s)
+
+    async def run_as_task(self) -> None:
+        number = 0
+        while self.goes_on:
+            number += 1
+            await asyncio.sleep(self.call(number))
 
 
-async def tasks(notes: memoryview, slots: list[int]) -> None:
-    async def one(slot: int) -> None:
-        for number in range(1, 1_000_000):
-            logferry.info("Tick", slot=slot, number=number)
-            notes[slot] = number
-            await asyncio.sleep(0.001)
+def shared(path: str) -> memoryview:
+    with open(path, "r+b") as file:
+        # One store of eight bytes: a kill finds the old number or the new one.
+        return memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
 
-    await asyncio.gather(*map(one, slots))
+
+def spawned(run_id: str, path: str, first: int, number: int, burst: int) -> None:
+    with logferry.init("soak", run_id=run_id):
+        Writer(shared(path), first, number, burst).run()
+
+
+async def tasks(writers: list[Writer]) -> None:
+    await asyncio.gather(*(writer.run_as_task() for writer in writers))
 
 
 def main() -> None:
-    run_id, path, first, kind = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    with open(path, "r+b") as file:
-        # One store of eight bytes: a kill finds the old number or the new one.
-        notes = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
-    with logferry.init("soak", run_id=run_id, config={"kind": kind}):
+    run_id, path, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    kind, pace = sys.argv[4].split()
+    burst = int(sys.argv[5]) if pace == "loud" else 0
+    notes = shared(path)
+    own, *others = (Writer(notes, first, number, burst) for number in range(WRITERS))
+    with logferry.init("soak", run_id=run_id, config={"kind": kind}, level="DEBUG") as run:
         if kind == "threads":
-            for slot in (first + 1, first + 2):
-                threading.Thread(target=write, args=(notes, slot), daemon=True).start()
+            for writer in others:
+                threading.Thread(target=writer.run).start()
         elif kind == "forks":
-            for slot in (first + 1, first + 2):
+            for writer in others:
                 if os.fork() == 0:
-                    write(notes, slot)
-        elif kind == "processes":
-            context = multiprocessing.get_context("fork")
-            for slot in (first + 1, first + 2):
-                context.Process(target=write, args=(notes, slot), daemon=True).start()
-        elif kind == "tasks":
-            asyncio.run(tasks(notes, [first, first + 1, first + 2]))
-        write(notes, first)
+                    writer.run()
+                    os._exit(0)
+        elif kind == "spawned":
+            context = multiprocessing.get_context("spawn")
+            for number in range(1, WRITERS):
+                context.Process(target=spawned, args=(run_id, path, first, number, burst)).start()
+        if kind == "tasks":
+            asyncio.run(tasks([own, *others]))
+        else:
+            own.run()
+        run.result({"first": first})
+        if notes[first] == FAIL:
+            raise RuntimeError("as it was told")
 
 
 if __name__ == "__main__":

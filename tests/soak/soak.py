@@ -1,192 +1,190 @@
-"""`make soak`: jobs, agent and collector killed, stopped and restarted at random; then an oracle reads the files.
+"""`make soak`: jobs, agent and collector killed, stopped and restarted, disks filled, clocks moved, levels changed.
 
-The oracle imports none of logferry: it compares what each call had returned (shared memory outside of the processes)
-with the JSON lines, and the result files with the store's own. One line says what it found, and the seed to repeat it.
+Reading order: schedule.py (what is done, from the seed), this (does it), place.py (to whom), job.py (what runs there),
+disk.py and clock.py (how), oracle.py (what became of it). One line says what was found, and the seed to repeat it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
-import json
 import mmap
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
-KINDS = ("alone", "threads", "forks", "processes", "tasks")
-SLOTS_PER_JOB, MAX_JOBS = 3, 3000
-AT_ONCE = 4
+import disk
+from clock import Clock
+from oracle import WORDS_PER_JOB, Verdict, documents_of, judge, judge_store
+from place import Jobs, Place, Service
+from schedule import DISKS, PLACES, SERVICES, Action, schedule
+
 SETTLE_S = 120.0
+# So that files rotate, segments roll, checkpoints are many and a spool is full soon without an agent.
+_CONFIG = """spool_bytes = 1000000
+[agent]
+rotate_bytes = 1000000
+rotate_age_s = 600
+journal_segment_bytes = 1000000
+checkpoint_s = 0.2
+final_after_s = 5
+[collector]
+rescan_s = 1
+"""
 
 
 class Soak:
     """One soak below one directory."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, actions: list[Action], burst: int, no_disks: str) -> None:
+        self.actions = actions
         self.root = Path(tempfile.mkdtemp(prefix="lf-soak-"))
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
-        self.env |= {"LOGFERRY_NODE_DIR": str(self.root / "node"), "LOGFERRY_HOME": str(self.root / "home")}
+        self.home, self.clock = self.root / "home", Clock(self.root)
         config = self.root / "logferry.toml"
-        config.write_text("[agent]\nrotate_bytes = 2000000\njournal_segment_bytes = 1000000\ncheckpoint_s = 0.2\n")
-        self.env["LOGFERRY_CONFIG"] = str(config)
-        self.notes_path = self.root / "notes"
-        self.notes_path.write_bytes(bytes(8 * SLOTS_PER_JOB * MAX_JOBS))
-        with self.notes_path.open("r+b") as file:
-            self.notes = mmap.mmap(file.fileno(), 0)
-        self.services: dict[str, subprocess.Popen[bytes]] = {}
-        self.jobs: list[subprocess.Popen[bytes]] = []
-        self.started = self.kills = 0
+        config.write_text(_CONFIG)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
+        env |= {"LOGFERRY_NODE_DIR": str(self.root / "node"), "LOGFERRY_HOME": str(self.home)}
+        self.env = env | {"LOGFERRY_CONFIG": str(config)} | self.clock.environment()
+        paths = {name: self.root / ("node" if name == "node" else f"home/{name}") for name in DISKS}
+        self.disks = {} if no_disks else {name: disk.Disk(path) for name, path in paths.items()}
+        self.full: set[str] = set()
+        notes = self.root / "notes"
+        notes.write_bytes(bytes(8 * WORDS_PER_JOB * len(self.actions)))
+        with notes.open("r+b") as file:
+            self.notes = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+        self.services = {verb: Service(verb, self.root, self.env) for verb in SERVICES}
+        self.jobs = Jobs(self.root, self.notes, burst, lambda skew_s: self.env | self.clock.environment(skew_s))
+        self.places = [Place(self.jobs) for _ in range(PLACES)]
+        self.verbs: list[subprocess.Popen[bytes]] = []
 
-    def service(self, verb: str) -> None:
-        with (self.root / f"{verb}.log").open("ab") as log:
-            command = [sys.executable, "-m", "logferry", verb]
-            self.services[verb] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+    @property
+    def kills(self) -> int:
+        return sum(one.kills for one in [*self.places, *self.services.values()])
 
-    def job(self) -> None:
-        kind = self.random.choice(KINDS)
-        arguments = [f"r{self.started}", str(self.notes_path), str(self.started * SLOTS_PER_JOB), kind]
-        with (self.root / "jobs.log").open("ab") as log:
-            command = [sys.executable, str(Path(__file__).with_name("job.py")), *arguments]
-            # A session of its own: forked children are killed with it.
-            self.jobs.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True))
-        self.started += 1
-
-    def kill_job(self, job: subprocess.Popen[bytes]) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-        self.jobs.remove(job)
-        self.kills += 1
-
-    def restart(self, verb: str, number: int) -> None:
-        self.services[verb].send_signal(number)
-        self.services[verb].wait(40)
-        self.kills += number == signal.SIGKILL
-        self.service(verb)
-
-    def stop_for_a_while(self, verb: str) -> None:
-        self.services[verb].send_signal(signal.SIGSTOP)
-        time.sleep(self.random.uniform(0.1, 2.0))
-        self.services[verb].send_signal(signal.SIGCONT)
-
-    def step(self) -> None:
-        """Do one thing at random."""
-        while len(self.jobs) < AT_ONCE and self.started < MAX_JOBS:
-            self.job()
-        time.sleep(self.random.uniform(0.02, 0.6))
-        what = self.random.random()
-        if what < 0.55:
-            self.kill_job(self.random.choice(self.jobs))
-        elif what < 0.85:
-            self.restart("agent", signal.SIGKILL)
-        elif what < 0.93:
-            self.restart("collector", signal.SIGKILL)
-        elif what < 0.97:
-            self.stop_for_a_while(self.random.choice(["agent", "collector"]))
-        else:
-            self.restart("agent", signal.SIGTERM)
-
-    def run(self, seconds: float) -> bool:
-        self.service("agent")
-        self.service("collector")
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.step()
-        for job in list(self.jobs):
-            self.kill_job(job)
+    def run(self) -> bool:
+        """Do everything, in time or later; then let it settle, and say whether it did."""
+        began = time.monotonic()
+        for action in self.actions:
+            while time.monotonic() < began + action.at_s:
+                self.tick()
+                time.sleep(0.01)
+            self.do(action)
+        for place in self.places:
+            place.end()
+        for name in list(self.full):
+            self.empty(name)
+        self.clock.shift(0)
         return self.settle()
 
+    def tick(self) -> None:
+        for service in self.services.values():
+            service.tick(excused=bool(self.full))
+        if "node" not in self.full:
+            for place in self.places:
+                place.tick()
+
+    def do(self, action: Action) -> None:
+        place = self.places[int(action.target)] if action.target.isdigit() else None
+        if action.verb in {"begin", "kill", "finish", "fail"} and place:
+            place.follow(action.verb, action.kind, action.number)
+        elif action.verb in {"orphan", "stop", "resume"}:
+            getattr(place or self.services[action.target], action.verb)()
+        elif action.verb == "kill service":
+            self.services[action.target].kill(action.for_s)
+        elif action.verb == "drain":
+            self.services[action.target].drain()
+        elif action.verb == "fill":
+            for name in self.disks if action.target == "all" else self.disks.keys() & {action.target}:
+                self.disks[name].fill()
+                self.full.add(name)
+        elif action.verb == "empty":
+            for name in list(self.full):
+                self.empty(name)
+        elif action.verb == "shift":
+            self.clock.shift(action.number)
+        elif action.verb == "level":
+            self.verb("level", "soak", action.target)
+
+    def empty(self, name: str) -> None:
+        self.disks[name].empty()
+        self.full.discard(name)
+
+    def verb(self, *arguments: str) -> None:
+        with (self.root / "verbs.log").open("ab") as log:
+            command = [sys.executable, "-m", "logferry", *arguments]
+            self.verbs.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
+
     def settle(self) -> bool:
-        """Wait until every spool is adopted and every run's result is final."""
+        """Wait until every spool is adopted, every result final and every row in the store; then end the services."""
         end = time.monotonic() + SETTLE_S
-        while time.monotonic() < end:
-            spools = list((self.root / "node" / "spool").glob("[!.]*"))
-            if not spools and all(status != "RUNNING" for status in self.statuses().values()):
-                break
+        for service in self.services.values():
+            service.resume()
+        while not (settled := self.is_settled()) and time.monotonic() < end:
+            self.tick()
             time.sleep(0.2)
-        settled = time.monotonic() < end
-        for verb in ("agent", "collector"):
-            self.services[verb].send_signal(signal.SIGTERM)
-            self.services[verb].wait(60)
-        return settled
+        ended = [service.end() for service in self.services.values()]
+        return settled and all(ended)
 
-    def statuses(self) -> dict[str, str]:
-        paths = (self.root / "home" / "results" / "soak").glob("[!.]*.json")
-        return {path.stem: json.loads(path.read_bytes())["status"] for path in paths if ".part-" not in path.name}
+    def is_settled(self) -> bool:
+        if list((self.root / "node" / "spool").glob("[!.]*")):
+            return False
+        excused = {job.run for job in self.jobs.all if job.in_memory}
+        documents = documents_of(self.home)
+        if any(document["status"] == "RUNNING" for run, document in documents.items() if run not in excused):
+            return False
+        rows = Verdict()
+        judge_store(self.home, documents, rows)
+        return not rows.says
 
-    def verdict(self) -> dict[str, int]:
-        """Compare the lines with what the calls returned."""
-        found = dict.fromkeys(("events", "lost", "twice", "out_of_order", "invented", "results"), 0)
-        slots: dict[int, list[int]] = {}
-        for run in sorted((self.root / "home" / "logs" / "soak").iterdir()):
-            for line in lines_of(run):
-                if line["event"] == "Tick":
-                    slots.setdefault(line["slot"], []).append(line["number"])
-        for slot in range(self.started * SLOTS_PER_JOB):
-            returned = int.from_bytes(self.notes[8 * slot : 8 * slot + 8], sys.byteorder)
-            numbers = slots.get(slot, [])
-            found["events"] += len(numbers)
-            found["twice"] += len(numbers) - len(set(numbers))
-            found["lost"] += len(set(range(1, returned + 1)) - set(numbers))
-            # The call in which the process died may have been kept without having returned.
-            found["invented"] += len(set(numbers) - set(range(1, returned + 2)))
-            found["out_of_order"] += sum(after <= before for before, after in itertools.pairwise(numbers))
-        begun = {run.name for run in (self.root / "home" / "logs" / "soak").iterdir()}
-        found["results"] = sum(self.statuses().get(run) not in {"KILLED", "COMPLETED", "FAILED"} for run in begun)
-        return found
+    def unexpected(self) -> list[str]:
+        return [*self.jobs.unexpected, *(said for service in self.services.values() for said in service.unexpected)]
 
+    def close(self) -> None:
+        for place in self.places:
+            place.end()
+        for service in self.services.values():
+            service.kill(0)
+        for verb in self.verbs:
+            verb.wait(60)
 
-def lines_of(run: Path) -> list[dict]:
-    """Return a run's lines in order: rotated files by their number, then the current one."""
-
-    def order(path: Path) -> tuple[int, int]:
-        parts = path.name.split(".jsonl")[0].rpartition("-")
-        return (0, int(parts[2])) if parts[2].isdigit() and "T" in parts[0] else (1, 0)
-
-    found = []
-    for path in sorted((path for path in run.iterdir() if ".jsonl" in path.name and path.name[0] != "."), key=order):
-        data = path.read_bytes()
-        if path.suffix == ".zst":
-            data = subprocess.run(["zstd", "-dcq", path], capture_output=True, check=True).stdout
-        found += [json.loads(line) for line in data.splitlines()]
-    return found
+    def remove(self) -> None:
+        for one in self.disks.values():
+            one.remove()
+        shutil.rmtree(self.root)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=600, help="of disturbance; then it settles")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--burst", type=int, default=10_000, help="how many events a loud job logs without a rest")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    soak = Soak(seed)
+    no_disks = disk.enter_namespace(*(f"--{key}={value}" for key, value in {**vars(options), "seed": seed}.items()))
+    soak = Soak(schedule(seed, options.seconds), options.burst, no_disks)
     try:
-        settled = soak.run(options.seconds)
-        found = soak.verdict()
-        bad = {key: value for key, value in found.items() if key != "events" and value} or not settled
-        figures = " ".join(f"{key}={value}" for key, value in found.items() if key != "results")
-        print(
-            f"soak seed={seed} seconds={options.seconds:.0f} runs={soak.started} kills={soak.kills} {figures} "
-            f"runs_without_result={found['results']} settled={'yes' if settled else 'no'}"
-        )
+        settled = soak.run()
+        verdict = judge(soak.home, soak.jobs.all, soak.notes)
     finally:
-        for process in [*soak.services.values(), *soak.jobs]:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-    if bad:
-        print(f"its files are kept in {soak.root}")
-        return 1
-    shutil.rmtree(soak.root)
-    return 0
+        soak.close()
+    says = [*([] if settled else [f"not settled within {SETTLE_S:.0f} s"]), *soak.unexpected(), *verdict.says]
+    done = Counter(action.verb for action in soak.actions)
+    disks = f"fills={done['fill']}" if not no_disks else f"fills=left out ({no_disks})"
+    print(
+        f"soak seed={seed} seconds={options.seconds:.0f} runs={len(soak.jobs.all)} kills={soak.kills} "
+        f"stops={done['stop']} {disks} shifts={done['shift']} levels={done['level']} "
+        f"{verdict} settled={'yes' if settled else 'no'}"
+    )
+    if says:
+        kept = shutil.copytree(soak.root, f"{soak.root}-kept", symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+        print("\n".join([*says[:40], f"{len(says)} violations; its files are kept in {kept}"]))
+    soak.remove()
+    return 1 if says else 0
 
 
 if __name__ == "__main__":
