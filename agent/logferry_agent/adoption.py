@@ -16,22 +16,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from logferry import spool
 from logferry.events import INFO, WARNING, level_name
 from logferry_agent.agent_events import AgentEvents
+from logferry_agent.exits import Exits
 from logferry_agent.journal import Journal
 from logferry_agent.ledger import SEAL
 from logferry_agent.processes import is_running
 from logferry_agent.producers import Producer, Producers, Refused, Run
 from logferry_agent.receiver import QUEUE_BYTES
+from logferry_agent.seal import ending, seal_fields, speaks_for_itself
+from logferry_agent.spools import look, read_about
 
 _log = logging.getLogger(__name__)
 # A death is to be noticed within a second.
@@ -40,18 +40,8 @@ _SLICE_BYTES = 1 << 20
 # Each adoption in progress holds a segment of a spool in memory.
 _AT_ONCE = 4
 _STEP_S = 0.02
-# A directory that is being made is renamed within milliseconds; one that is older was left behind by a crash.
-_ABANDONED_S = 60.0
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What one look at the spool directory found."""
-
-    names: set[str] = field(default_factory=set)
-    living: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    dead: list[Path] = field(default_factory=list)
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+# A process lets go of its lock a moment before it is gone; half a second is a hundred of those.
+_EXIT_STEPS = 25
 
 
 class Adoption:
@@ -65,6 +55,7 @@ class Adoption:
         full: whether a run's events are refused for now.
         settled_before: journal position before which everything is in the runs' files, checkpointed.
         reachable: whether a producer's connection is there.
+        exits: how processes ended.
         clock_ns: the wall clock.
         executor: for file I/O in the node directory.
 
@@ -79,12 +70,13 @@ class Adoption:
         full: Callable[[Run], bool],
         settled_before: Callable[[], int],
         reachable: Callable[[Producer], bool],
+        exits: Exits,
         clock_ns: Callable[[], int],
         executor: Executor,
     ) -> None:
         self._root, self._producers, self._journal, self._events = root, producers, journal, events
         self._full, self._settled_before, self._reachable = full, settled_before, reachable
-        self._clock_ns, self._executor = clock_ns, executor
+        self._exits, self._clock_ns, self._executor = exits, clock_ns, executor
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sealed: dict[str, Path] = {}
         self._missed: set[str] = set()
@@ -117,9 +109,12 @@ class Adoption:
     async def _look_once(self) -> None:
         busy = self._tasks.keys() | self._sealed.keys()
         known = {one.id for one in self._producers}
-        seen = await self._call(_look, self._root, busy, known)
+        seen = await self._call(look, self._root, busy, known)
         for name, about in seen.living:
             self._introduce(name, about)
+        for one in self._producers:
+            if not one.sealed:
+                self._exits.watch(one.id, one.about)
         for path, reason in seen.unreadable:
             await self._set_aside(path, reason)
         for path in seen.dead:
@@ -156,7 +151,7 @@ class Adoption:
 
     async def _adopt_locked(self, path: Path) -> None:
         if self._producers.get(path.name) is None:
-            about = await self._call(_read_about, path)
+            about = await self._call(read_about, path)
             if isinstance(about, spool.SpoolDamage):
                 await self._set_aside(path, f"{about.reason}: {about.detail}")
                 return
@@ -169,6 +164,7 @@ class Adoption:
             self._producers.adopt(one, head.acked_through)
             if not await self._take_in(one, path):
                 return
+            await self._until_exit(one)
             self._seal(one, {level_name(level): count for level, count in head.shed.items()})
         self._sealed[path.name] = path
 
@@ -199,14 +195,20 @@ class Adoption:
         self._events.append(one.id, [self._clock_ns(), WARNING, "logferry.gap", None, fields])
         one.next = max(one.next, hole.first + (hole.events or 0))
 
+    async def _until_exit(self, one: Producer) -> None:
+        """Give a process whose lock is free, and that said nothing of its end, the moment until it is gone."""
+        if not speaks_for_itself(one.end):
+            for _ in range(_EXIT_STEPS):
+                if not self._exits.runs_on(one.about):
+                    return
+                await asyncio.sleep(_STEP_S)
+
     def _seal(self, one: Producer, shed: dict[str, int], how: str = "vanished") -> None:
-        end = one.end or {}
-        fields: dict[str, Any] = {"producer": one.id, "emitted": one.next - 1, "shed": shed}
-        fields |= {"end": "finished" if one.end else how, "spool": one.about["spool"], "pid": one.about["pid"]}
-        fields |= {"rank": one.about["rank"]} if one.about.get("rank") is not None else {}
-        fields |= {key: value for key, value in end.items() if value is not None}
+        seen = {} if speaks_for_itself(one.end) else self._exits.how(one.about)
+        fields = seal_fields(one, shed, ending(one.end, seen, how))
         self._events.append(one.id, [self._clock_ns(), INFO, SEAL, None, fields])
         self._producers.lost_connection(one)
+        self._exits.forget(one.id, one.about)
         one.sealed = True
         _log.info("%s ended (%s) after %d events", one.id, fields["end"], one.next - 1)
 
@@ -292,57 +294,3 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def _next(found: Iterator[spool.Slice | spool.Hole]) -> spool.Slice | spool.Hole | None:
     return next(found, None)
-
-
-def _look(root: Path, busy: set[str], known: set[str]) -> _Seen:
-    """Try the lock of every spool that nobody is busy with."""
-    seen = _Seen()
-    for name in os.listdir(root):
-        path = root / name
-        if name.startswith("."):
-            _clear_abandoned(path)
-            continue
-        seen.names.add(name)
-        if name not in busy:
-            _sort(path, seen, known)
-    return seen
-
-
-def _sort(path: Path, seen: _Seen, known: set[str]) -> None:
-    try:
-        lock = spool.take_lock(path)
-    except FileNotFoundError:
-        if path.exists():
-            seen.unreadable.append((path, "it has no lock file"))
-        return
-    except OSError as error:
-        seen.unreadable.append((path, str(error)))
-        return
-    if lock is not None:
-        os.close(lock)
-        seen.dead.append(path)
-    elif path.name not in known:
-        about = _read_about(path)
-        if isinstance(about, dict):
-            seen.living.append((path.name, about))
-
-
-def _read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
-    try:
-        return spool.read_about(path)
-    except Exception as error:  # a checksum that holds does not make it msgpack
-        return spool.SpoolDamage("checksum", path / "hello", f"{type(error).__name__}: {error}")
-
-
-def _clear_abandoned(path: Path) -> None:
-    """Remove a directory that was begun, or being deleted, when its process died: it holds no events."""
-    try:
-        if path.name.startswith(".gone-"):
-            shutil.rmtree(path)
-        elif path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
-            lock = spool.take_lock(path)
-            if lock is not None:
-                os.close(lock)
-                shutil.rmtree(path)
-    except OSError:  # nothing depends on it
-        return

@@ -29,6 +29,7 @@ from logferry_agent.agent_events import AgentEvents
 from logferry_agent.answers import Answers
 from logferry_agent.budget import Budget
 from logferry_agent.config import AgentConfig
+from logferry_agent.exits import Exits
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem, Problem
 from logferry_agent.heartbeat import Heartbeat
@@ -87,12 +88,15 @@ class Agent:
             node, settings.home, self._journal, self._producers, self._state, self._writer, lambda: self._filters,
             self._held, clock_ns(), clock_ns,
         )  # fmt: skip
-        hooks = Hooks(self._budget.full, self._level_for, self._writer.checkpoint, self._answers.answer)
+        self._exits = Exits()
+        hooks = Hooks(
+            self._budget.full, self._level_for, self._writer.checkpoint, self._answers.answer, self._exits.watch
+        )
         self._receiver = Receiver(_address(settings, node), self._producers, self._journal, hooks)
         self._answers.receiver = self._receiver
         self._adoption = Adoption(
             node.spool, self._producers, self._journal, events, self._budget.full, self._writer.least_position,
-            self._receiver.reachable, clock_ns, self._executor,
+            self._receiver.reachable, self._exits, clock_ns, self._executor,
         )  # fmt: skip
         self._heartbeat = Heartbeat(self._fs, settings.home, self._home.agents / host, clock_ns, self._home_executor)
 
@@ -197,6 +201,7 @@ class Agent:
         self._writer.close()
         await asyncio.to_thread(self._journal.close, _LAST_S)
         self._receiver.stop()
+        self._exits.close()
         self._state.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._home_executor.shutdown(wait=False, cancel_futures=True)

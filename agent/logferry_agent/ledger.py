@@ -88,7 +88,8 @@ def _known_end(fields: dict[Any, Any]) -> dict[str, Any]:
     for key, value in list(how.items())[:_MAX_KEYS] if isinstance(how, dict) else []:
         if isinstance(key, str) and _scalar(value) is not None:
             shown[key[:_MAX_TEXT]] = _scalar(value)
-    return {"status": status[:_MAX_TEXT] if isinstance(status, str) else None, "exit": shown or None}
+    known = {"status": status[:_MAX_TEXT] if isinstance(status, str) else None, "exit": shown or None}
+    return known | ({"implied": True} if fields.get("implied") is True else {})
 
 
 def _scalar(value: Any) -> Any:

@@ -39,6 +39,9 @@ _ABOUT: dict[str, tuple[type, ...]] = {
     "started_ns": (int,),
     "level": (int, type(None)),
     "sdk": (str,),
+    "cgroup": (str,),
+    "cgroup_inode": (int,),
+    "oom_kills": (int,),
 }
 # Who says hello with the id of somebody else is refused.
 _SAME = ("experiment_id", "run_id", "host", "pid", "pid_start", "boot_id")

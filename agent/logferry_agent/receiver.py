@@ -35,12 +35,16 @@ _MAX_QUESTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the receiver needs of others: `full` says whether a run's batches are refused for now."""
+    """What the receiver needs of others.
+
+    `full` says whether a run's batches are refused for now; `met` is told of who said hello.
+    """
 
     full: Callable[[Run], bool]
     level_for: Callable[[str, str], int | None]
     checkpoint: Callable[[str, str], None]
     answer: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+    met: Callable[[str, dict[str, Any]], None]
 
 
 class Receiver:
@@ -185,6 +189,7 @@ class Receiver:
             self._journal.append([entry])
         one = self._producers.get(frame.producer)
         if one:
+            self._hooks.met(one.id, one.about)
             self._producers.wants_news(one)
             self.tell()
 

@@ -140,6 +140,9 @@ def settle(
     seal = due.seals.get(str(document.get("owner")))
     if document.get("status") == RUNNING and seal is not None and not alive:
         return _ended(document, seal)
+    if seal is not None and seal.get("implied") and document.get("exit") != seal.get("exit"):
+        # It took the end of its process for a good one, and could not see what became of that.
+        return {**document, "status": seal["status"], "exit": seal["exit"], "revision": age_key(document)[1] + 1}
     return document if lacks else None
 
 
@@ -154,7 +157,8 @@ def _is_newer(passed: dict[str, Any], present: dict[str, Any]) -> bool:
 def _ended(document: dict[str, Any], seal: dict[str, Any]) -> dict[str, Any]:
     status = seal.get("status") if seal.get("status") in FINAL else KILLED
     when = time_text(seal["time_ns"])
-    how = seal.get("exit") or {"reason": seal.get("end", "vanished")}
+    # A seal by an earlier version of the agent has no exit where the producer vanished.
+    how = seal.get("exit") or (None if seal.get("end") == "finished" else {"reason": seal.get("end", "vanished")})
     ended = {**document, "timestamp": when, "status": status, "exit": how}
     started = _seconds(document.get("started"))
     if started is not None:

@@ -9,8 +9,12 @@ from logferry_collector.output import print_json, print_table
 from logferry_collector.query import Reader
 from logferry_collector.verb import answer, count, json_option
 
-_FIELDS = ("run_id", "experiment_id", "status", "started", "duration_s", "host")
-_MORE = ("timestamp", "group", "attempt", "exit")
+_FIELDS = ("run_id", "experiment_id", "status", "exit", "started", "duration_s", "host")
+_MORE = ("timestamp", "group", "attempt")
+# What says most of an end first: a code is shown only where nothing else is known.
+_SAYS = ("exception", "reason", "signal", "code")
+# An exception's message may be a page.
+_EXIT_CHARS = 40
 
 
 def runs(arguments: list[str]) -> int:
@@ -34,7 +38,21 @@ def runs(arguments: list[str]) -> int:
 
 
 def _short(name: str, value: Any) -> Any:
-    """Return what a list of runs needs of a value: seconds."""
+    """Return what a list of runs needs of a value: seconds, an end in a few words."""
+    if name == "exit":
+        return in_short(value)
     if name == "started" and isinstance(value, str):
         return value.partition(".")[0].rstrip("Z").replace("T", " ")
     return f"{value:.1f}" if name == "duration_s" and isinstance(value, int | float) else value
+
+
+def in_short(how: Any) -> str | None:
+    """Return how a run ended in a few words: an exception, "oom", a signal, "code 3"; None where nothing is to say."""
+    if not isinstance(how, dict):
+        return None
+    key = next((key for key in _SAYS if how.get(key) is not None), "")
+    if key == "reason" and how[key] == "vanished":  # the signal or code says more
+        key = next((other for other in ("signal", "code") if other in how), key)
+    said = str(how.get(key, "")).partition("\n")[0]
+    said = f"code {said}" if key == "code" else said
+    return said if len(said) <= _EXIT_CHARS else f"{said[: _EXIT_CHARS - 1]}…"

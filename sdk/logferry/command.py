@@ -1,7 +1,8 @@
 """`logferry exec`: run a command that knows nothing of logferry; its output lines become events.
 
 The command's output still appears where it would have. What only a parent sees, its exit status or the signal that
-ended it, goes into the run's result. Signals that ask for an end are passed on to the command.
+ended it, goes into the run's result, and that it was the OOM killer's where the cgroup says so. Signals that ask for an
+end are passed on to the command.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from time import monotonic
 from typing import BinaryIO
 
+from logferry import cgroup
 from logferry.cli import Parser, UsageError
 from logferry.results import COMPLETED, FAILED, KILLED
 from logferry.run import Run
@@ -76,6 +78,7 @@ class _Passing:
 
 def _run(run: Run, command: list[str], passing: _Passing) -> int:
     run.info("CommandStarted", command=command)
+    memory = cgroup.own()
     try:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     except OSError as error:  # a script without an interpreter, a program for another machine
@@ -95,6 +98,9 @@ def _run(run: Run, command: list[str], passing: _Passing) -> int:
     for reader in readers:
         reader.join(max(0.0, rest_until - monotonic()))
     status, how = _ended(code)
+    now = cgroup.own()
+    if how.get("signal") == "SIGKILL" and memory and now and now.oom_kills > memory.oom_kills:
+        how["reason"] = "oom"
     run.info("CommandEnded", **how)
     run.end(status, how)
     return code if code >= 0 else 128 - code

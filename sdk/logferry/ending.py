@@ -1,8 +1,9 @@
 """How the end of the process becomes the end of its runs, as far as that is visible from inside.
 
-While runs are active, and only then: `sys.excepthook` and `sys.exit` are looked at in passing, the signals that would
-end the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit` finishes what is
-open. `multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for `atexit` there.
+While runs are active, and only then: `sys.excepthook` and `sys.exit` are looked at in passing (see leaving.py), the
+signals that would end the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit`
+finishes what is open. `multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for
+`atexit` there. Where nothing bad is to be seen, the end is only implied: the exit status may know better.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
+from logferry.leaving import Leaving
 from logferry.logger import exception_fields
 from logferry.results import COMPLETED, FAILED, KILLED
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-# Ends all runs; returns False while one is being ended by the code that a signal interrupted.
-Finish = Callable[[str, dict[str, Any] | None], bool]
+
+
+class Finish(Protocol):
+    """Ends all runs; returns False while one is being ended by the code that a signal interrupted."""
+
+    def __call__(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> bool: ...
 
 
 class Ending:
@@ -33,7 +38,7 @@ class Ending:
         self._watching = False
         self._signal = 0  # waits for the end that it interrupted
         self._error: BaseException | None = None
-        self._exit: SystemExit | None = None
+        self._leaving = Leaving()
         self._child_of_multiprocessing = 0
 
     def watch(self) -> None:
@@ -41,9 +46,9 @@ class Ending:
         if self._watching:
             return
         self._watching = True
-        self._old_hook, self._old_exit = sys.excepthook, sys.exit
-        self._hook, self._leave = self._on_exception, self._on_exit
-        sys.excepthook, sys.exit = self._hook, self._leave
+        self._old_hook, self._hook = sys.excepthook, self._on_exception
+        sys.excepthook = self._hook
+        self._leaving.watch()
         atexit.register(self._at_exit)
         self._caught = []
         if threading.current_thread() is threading.main_thread():
@@ -59,8 +64,7 @@ class Ending:
         self._watching = False
         if sys.excepthook == self._hook:
             sys.excepthook = self._old_hook
-        if sys.exit == self._leave:
-            sys.exit = self._old_exit
+        self._leaving.rest()
         atexit.unregister(self._at_exit)
         if threading.current_thread() is threading.main_thread():
             for number in self._caught:
@@ -81,14 +85,6 @@ class Ending:
         self._error = error
         self._old_hook(kind, error, traceback)
 
-    def _on_exit(self, status: Any = None, /) -> NoReturn:
-        if threading.current_thread() is not threading.main_thread():
-            raise SystemExit(status)
-        raise _with_passenger(SystemExit(status), _Passenger(status, self._on_uncaught_exit))
-
-    def _on_uncaught_exit(self, status: Any) -> None:
-        self._exit = SystemExit(status)
-
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         over = True
         try:
@@ -100,37 +96,14 @@ class Ending:
 
     def _at_exit(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
-            self._finish_all(*self._verdict())
-
-    def _verdict(self) -> tuple[str, dict[str, Any] | None]:
-        if self._error is not None:
-            return verdict(self._error)
-        # A child of multiprocessing ends while its exception is still on its way.
-        return verdict(sys.exc_info()[1] or self._exit)
+            # A child of multiprocessing ends while its exception is still on its way.
+            error = self._error or sys.exc_info()[1] or self._leaving.uncaught()
+            self._finish_all(*verdict(error), implied=error is None)
 
 
 def _die(number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-class _Passenger:
-    """Rides on a `SystemExit` and goes with it: below no Python frame any more only if nobody caught it."""
-
-    def __init__(self, status: Any, uncaught: Callable[[Any], None]) -> None:
-        self._status, self._uncaught = status, uncaught
-
-    def __del__(self) -> None:
-        try:
-            sys._getframe(1)  # noqa: SLF001 - the interpreter's own name for it
-        except ValueError:
-            self._uncaught(self._status)
-
-
-def _with_passenger(error: SystemExit, passenger: _Passenger) -> SystemExit:
-    # No local name may keep the exception: its traceback would keep the frame, and so on round.
-    error.__dict__["_logferry"] = passenger
-    return error
 
 
 def verdict(error: BaseException | None) -> tuple[str, dict[str, Any] | None]:

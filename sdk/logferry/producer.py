@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-from logferry import spool
+from logferry import cgroup, spool
 from logferry.buffer import Buffer, Hot, frame
 from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
@@ -113,7 +113,7 @@ class Producer:
 
 
 def _about(member: Membership, settings: Settings, owner: bool) -> dict[str, Any]:
-    return {
+    about = {
         "experiment_id": member.experiment_id,
         "run_id": member.run_id,
         "host": member.host,
@@ -128,6 +128,10 @@ def _about(member: Membership, settings: Settings, owner: bool) -> dict[str, Any
         "level": member.level,
         "sdk": "1",
     }
+    memory = cgroup.own()
+    if memory is not None:
+        about |= {"cgroup": memory.path, "cgroup_inode": memory.inode, "oom_kills": memory.oom_kills}
+    return about
 
 
 def _address(node: NodeDir) -> str:

@@ -47,7 +47,7 @@ class _NoRun(Run):
     def run_id(self) -> str:
         return ""
 
-    def end(self, status: str, how: dict[str, Any] | None) -> None:
+    def end(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> None:
         pass
 
 
@@ -86,9 +86,9 @@ class _Session:
         else:
             os.environ.pop(identity.PARENT, None)
 
-    def end_all(self, status: str, how: dict[str, Any] | None) -> bool:
+    def end_all(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> bool:
         for run in reversed(self.runs.copy()):
-            run.end(status, how)
+            run.end(status, how, implied=implied)
         return not self.runs
 
     def forked(self) -> None:

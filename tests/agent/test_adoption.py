@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from logferry_agent.adoption import Adoption
 from logferry_agent.agent_events import AgentEvents
+from logferry_agent.exits import Exits
 from logferry_agent.journal import AGENT, EVENTS
 from support.deadproducer import producer
 from support.intake import Intake, batch, client, intake, until
@@ -33,7 +35,7 @@ def spools(root: Path) -> Path:
 
 def play(root: Path, scene: Scene, settled: Callable[[], int] = lambda: 0) -> None:
     async def run() -> None:
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(1) as executor, closing(Exits()) as exits:
             async with intake(root) as built:
                 adoption = Adoption(
                     root / "node" / "spool",
@@ -43,6 +45,7 @@ def play(root: Path, scene: Scene, settled: Callable[[], int] = lambda: 0) -> No
                     built.full_runs.__contains__,
                     settled,
                     built.receiver.reachable,
+                    exits,
                     lambda: 7,
                     executor,
                 )
@@ -69,7 +72,7 @@ def test_a_producer_that_died_before_the_agent_started_is_adopted_and_sealed(roo
         await until(lambda: seals(built))
         assert numbers(built, A) == [1, 2, 3, 4, 5]
         expected = {"producer": A, "emitted": 5, "shed": {"DEBUG": 1}, "end": "vanished", "spool": "file", "pid": 1}
-        assert seals(built) == [expected]
+        assert seals(built) == [expected | {"status": "KILLED", "exit": {"reason": "vanished"}}]
 
     play(root, scene)
 

@@ -27,6 +27,8 @@ def runner():
 runner()
 """
 
+IN_TASK = "import asyncio\nasync def task(code):\n  await asyncio.sleep(0)\n  sys.exit(code)\n"
+
 
 @pytest.mark.parametrize(
     ("code", "exit_code", "status", "how"),
@@ -44,6 +46,21 @@ runner()
         ("try:\n  sys.exit(3)\nexcept SystemExit:\n  pass", 0, "COMPLETED", None),
         ("def main():\n  try:\n    sys.exit(3)\n  except SystemExit:\n    pass\nmain()", 0, "COMPLETED", None),
         (WRAPPED, 0, "COMPLETED", None),
+        ("exit(3)", 3, "FAILED", {"code": 3, "exception": "SystemExit: 3"}),
+        ("quit('no data')", 1, "FAILED", {"code": 1, "exception": "SystemExit: no data"}),
+        ("exit()", 0, "COMPLETED", None),
+        ("exit(code=0)", 0, "COMPLETED", None),
+        (IN_TASK + "asyncio.run(task(3))", 3, "FAILED", {"code": 3, "exception": "SystemExit: 3"}),
+        (IN_TASK + "asyncio.run(task(0))", 0, "COMPLETED", None),
+        (IN_TASK + "def main(): asyncio.run(task(3))\nmain()", 3, "FAILED", {"code": 3, "exception": "SystemExit: 3"}),
+        (
+            IN_TASK + "try: asyncio.run(task(3))\nfinally: print()",
+            3,
+            "FAILED",
+            {"code": 3, "exception": "SystemExit: 3"},
+        ),
+        (IN_TASK + "try: asyncio.run(task(3))\nexcept SystemExit as error: kept = error", 0, "COMPLETED", None),
+        (IN_TASK + "def main():\n  try: asyncio.run(task(3))\n  except SystemExit: pass\nmain()", 0, "COMPLETED", None),
         ("with run:\n  sys.exit(3)", 3, "FAILED", {"code": 3, "exception": "SystemExit: 3"}),
         ("raise KeyboardInterrupt", -signal.SIGINT, "KILLED", {"signal": "SIGINT"}),
         ("os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)", -signal.SIGINT, "KILLED", {"signal": "SIGINT"}),
@@ -58,7 +75,16 @@ def test_the_end_of_the_process_is_the_end_of_its_run(
     document = result(node)
     assert (document["status"], document["exit"]) == (status, how)
     assert named(node, "ExperimentCompleted") == [{"experiment_id": "exp", "status": status}]
-    assert named(node, "logferry.end") == [{"status": status, "exit": how}]
+    (end,) = named(node, "logferry.end")
+    implied = end.pop("implied", False)
+    assert end == {"status": status, "exit": how}
+    assert implied in {False, status == "COMPLETED"}
+
+
+@pytest.mark.parametrize("code", ["", "raise SystemExit(3)", "run.info('Last')"])
+def test_an_end_of_which_nothing_is_seen_is_only_implied(node: Node, code: str) -> None:
+    node.run_job(OPEN + code)
+    assert named(node, "logferry.end") == [{"status": "COMPLETED", "exit": None, "implied": True}]
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "with run:\n  1 / 0", "try:\n  1 / 0\nfinally:\n  sys.stdout.flush()"])

@@ -35,7 +35,9 @@ class Intake:
 
         self.journal = Journal(root / "node" / "journal", fs or FileSystem(), on_durable, lambda: 7, retry_s=0.01)
         self.producers = Producers(self.journal.ledger)
-        hooks = Hooks(self.full_runs.__contains__, lambda *_: self.level, self._checkpoint, self._answer)
+        hooks = Hooks(
+            self.full_runs.__contains__, lambda *_: self.level, self._checkpoint, self._answer, lambda *_: None
+        )
         self.receiver = Receiver(self.address, self.producers, self.journal, hooks)
 
     def _checkpoint(self, *run: str) -> None:

@@ -109,8 +109,12 @@ class Node:
             found.setdefault(producer, []).append(int(number))
         return found
 
-    def seals(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line["event"] == "logferry.seal"]
+    def seals(self, pattern: str = "*/*/*.jsonl") -> list[dict[str, Any]]:
+        return [line for line in self.lines(pattern) if line["event"] == "logferry.seal"]
+
+    def result(self, experiment: str, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.home / "results" / experiment / f"{run}.json").read_bytes())
+        return found
 
     def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
         process.send_signal(number)

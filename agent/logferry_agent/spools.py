@@ -1,0 +1,83 @@
+"""One look at the directory of spools: whose lock is free, who lives and is not known yet, what cannot be read.
+
+Blocking; runs on an executor. What a crash left half made or half deleted holds no events and is cleared away in
+passing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from logferry import spool
+
+# A directory that is being made is renamed within milliseconds; one that is older was left behind by a crash.
+_ABANDONED_S = 60.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one look at the spool directory found."""
+
+    names: set[str] = field(default_factory=set)
+    living: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    dead: list[Path] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def look(root: Path, busy: set[str], known: set[str]) -> Seen:
+    """Try the lock of every spool that nobody is busy with."""
+    seen = Seen()
+    for name in os.listdir(root):
+        path = root / name
+        if name.startswith("."):
+            _clear_abandoned(path)
+            continue
+        seen.names.add(name)
+        if name not in busy:
+            _sort(path, seen, known)
+    return seen
+
+
+def _sort(path: Path, seen: Seen, known: set[str]) -> None:
+    try:
+        lock = spool.take_lock(path)
+    except FileNotFoundError:
+        if path.exists():
+            seen.unreadable.append((path, "it has no lock file"))
+        return
+    except OSError as error:
+        seen.unreadable.append((path, str(error)))
+        return
+    if lock is not None:
+        os.close(lock)
+        seen.dead.append(path)
+    elif path.name not in known:
+        about = read_about(path)
+        if isinstance(about, dict):
+            seen.living.append((path.name, about))
+
+
+def read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
+    try:
+        return spool.read_about(path)
+    except Exception as error:  # a checksum that holds does not make it msgpack
+        return spool.SpoolDamage("checksum", path / "hello", f"{type(error).__name__}: {error}")
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove a directory that was begun, or being deleted, when its process died: it holds no events."""
+    try:
+        if path.name.startswith(".gone-"):
+            shutil.rmtree(path)
+        elif path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
+            lock = spool.take_lock(path)
+            if lock is not None:
+                os.close(lock)
+                shutil.rmtree(path)
+    except OSError:  # nothing depends on it
+        return
