@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit guards bench soak clean
+.PHONY: demo test lint types unit guards bench soak fuzz clean
 
 demo: $(VENV)/.demo  ## 30 small models trained in parallel, through all of logferry
 	@$(BIN)/logferry demo
@@ -32,6 +32,9 @@ bench: $(VENV)/.dev $(VENV)-peers/.peers  ## the figures of bench/README.md; GRO
 
 soak: $(VENV)/.dev  ## ten minutes of killing everything, then an oracle; SECONDS= and SEED= to repeat one
 	$(BIN)/python tests/soak/soak.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.dev  ## a million mutated inputs; INPUTS= for fewer, SEED= to repeat one
+	$(BIN)/python tests/fuzz/fuzz.py --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.base:
 	python3 -m venv $(VENV)

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack
 import orjson
 
 from logferry.events import GAP, level_number
 from logferry.results import validate
 from logferry_agent.filters import Filters
-from logferry_agent.ledger import AGENT_NAME, SEAL
+from logferry_agent.ledger import AGENT_NAME, SEAL, said_of
 from logferry_agent.lines import LineMaker, agent_line, gap_line
 from logferry_agent.segment import AGENT, EVENTS, Record
 from logferry_agent.state import Cursor, Key
@@ -115,9 +114,11 @@ def _agent(record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: l
     if record.first <= (chunk.cursors.get(AGENT_NAME) or cursors.get(AGENT_NAME) or _NOTHING).last:
         return
     chunk.cursors[AGENT_NAME] = Cursor(record.first, 0)
-    said = msgpack.unpackb(record.payload, strict_map_key=False)
-    time_ns, level, name, message, fields = said["event"]
-    producer = said["producer"]
+    said = said_of(record.payload)
+    if said is None:
+        chunk.bad[f"{record.position:016x}-{AGENT_NAME}"] = record.payload
+        return
+    producer, (time_ns, level, name, message, fields) = said
     before = chunk.cursors.get(producer) or cursors.get(producer) or _NOTHING
     if name == SEAL:
         sealed = fields.get("producer", producer)

@@ -51,7 +51,9 @@ def compress(fs: FileSystem, path: Path, kind: str) -> Path:
 
 
 def _compressed(fs: FileSystem, fd: int, kind: str) -> Iterator[bytes]:
-    maker: _Compressor = zstandard.ZstdCompressor().compressobj() if kind == "zstd" else zlib.compressobj(wbits=_GZIP)
+    maker: _Compressor = (
+        zstandard.ZstdCompressor(write_checksum=True).compressobj() if kind == "zstd" else zlib.compressobj(wbits=_GZIP)
+    )
     offset = 0
     while data := fs.pread(fd, _STEP, offset):
         offset += len(data)

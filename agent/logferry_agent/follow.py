@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from logferry_agent.logset import RunLogs, blocks
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks, say_unreadable
 from logferry_agent.rotation import LogName, in_order
 
 _READ_BYTES = 1 << 20
@@ -53,13 +53,20 @@ class HostTail:
             if self._current is not None and log.name == self._current.name:
                 continue
             if not log.current:
-                with contextlib.suppress(FileNotFoundError):  # compressed meanwhile: the next poll has its new name
-                    for block in blocks(self._directory / log.name):
-                        yield from block.splitlines()
-                    self._read.add(log.unpacked_name)
+                yield from self._whole(log)
             else:
                 self._open(log)
                 yield from self._more()
+
+    def _whole(self, log: LogName) -> Iterator[bytes]:
+        try:
+            for block in blocks(self._directory / log.name):
+                yield from block.splitlines()
+        except FileNotFoundError:  # compressed meanwhile: the next poll has its new name
+            return
+        except UNREADABLE as error:
+            say_unreadable(self._directory / log.name, error)
+        self._read.add(log.unpacked_name)
 
     def _is_current(self) -> bool:
         try:

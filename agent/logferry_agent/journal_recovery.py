@@ -59,9 +59,9 @@ def recover(fs: FileSystem, directory: Path) -> Recovered:
 
     """
     sizes = _sizes(fs, directory)
-    base, header = _newest_header(fs, directory, sorted(sizes, reverse=True))
+    base, header, ledger = _newest_header(fs, directory, sorted(sizes, reverse=True))
     ends = header.ends if header else {}
-    found = Recovered(Ledger(header.ledger if header else None), [], base, max(sizes, default=0) + 1)
+    found = Recovered(ledger, [], base, max(sizes, default=0) + 1)
     for segment in sorted(sizes.keys() | {known for known in ends if known > min(sizes)}):
         size = sizes.get(segment, 0)
         if segment >= base and segment in sizes:
@@ -80,13 +80,14 @@ def _sizes(fs: FileSystem, directory: Path) -> dict[int, int]:
     return {int(match[1], 16): fs.lstat(directory / match[0]).st_size for match in names}
 
 
-def _newest_header(fs: FileSystem, directory: Path, newest_first: list[int]) -> tuple[int, Header | None]:
+def _newest_header(fs: FileSystem, directory: Path, newest_first: list[int]) -> tuple[int, Header | None, Ledger]:
     for segment in newest_first:
         with opened(fs, segment_path(directory, segment)) as fd:
             header = read_header(partial(fs.pread, fd), segment)
         if header:
-            return segment, header
-    return 0, None
+            with contextlib.suppress(ValueError):  # its checksum holds, and nobody can use it: the one before counts
+                return segment, header, Ledger.load(header.ledger)
+    return 0, None, Ledger()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ opening the journal reads one file and not the backlog (see segment.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -20,6 +20,9 @@ SEAL = "logferry.seal"
 _END_WITHIN = 64 << 10
 # A traceback's beginning and more; of a forged end no more than that.
 _MAX_TEXT, _MAX_KEYS = 8192, 8
+_EVENT = (int, int, str, str | None, dict)
+# Without these nothing can be done for a producer.
+_NEEDED = {"experiment_id": str, "run_id": str, "host": str, "spool": str, "pid": int}
 
 
 @dataclass(slots=True)
@@ -36,10 +39,27 @@ class Row:
 class Ledger:
     """Rows by producer, and the agent's own next number."""
 
-    def __init__(self, dumped: dict[str, Any] | None = None) -> None:
-        known = dumped or {"agent": 1, "rows": {}}
-        self.agent_next: int = known["agent"]
-        self.rows = {producer: Row(*values) for producer, values in known["rows"].items()}
+    def __init__(self) -> None:
+        self.agent_next = 1
+        self.rows: dict[str, Row] = {}
+
+    @classmethod
+    def load(cls, dumped: Any) -> Ledger:
+        """Return the ledger that `dump` described.
+
+        Raises:
+            ValueError: it described none.
+
+        """
+        found = cls()
+        try:
+            found.agent_next = dumped["agent"]
+            found.rows = {producer: Row(*values) for producer, values in dumped["rows"].items()}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"no ledger: {error}") from error
+        if not isinstance(found.agent_next, int) or not all(map(_is_sound, found.rows.values())):
+            raise ValueError("no ledger: a value is of a wrong type")
+        return found
 
     def dump(self) -> dict[str, Any]:
         rows = {name: [row.next, row.about, row.sealed, row.end, row.last] for name, row in self.rows.items()}
@@ -53,18 +73,56 @@ class Ledger:
         row = self.rows.setdefault(record.producer, Row())
         row.last = position
         if record.kind == HELLO:
-            row.about = msgpack.unpackb(record.payload)
+            row.about = about_of(record.payload) or row.about
         elif record.kind == EVENTS:
             row.next = record.first + record.events
             row.end = end_of(record.payload) or row.end
 
     def _agent(self, record: Record | Entry, position: int) -> None:
         self.agent_next = record.first + 1
-        said = msgpack.unpackb(record.payload, strict_map_key=False)
-        row = self.rows.get(said["producer"])
-        if row is not None:
+        said = said_of(record.payload)
+        row = self.rows.get(said.producer) if said else None
+        if said and row is not None:
             row.last = position
-            row.sealed = row.sealed or said["event"][2] == SEAL
+            row.sealed = row.sealed or said.event[2] == SEAL
+
+
+class Said(NamedTuple):
+    """A record of the agent's own: whom it concerns, and `[time_ns, level, name, message, fields]`."""
+
+    producer: str
+    event: list[Any]
+
+
+def said_of(payload: bytes) -> Said | None:
+    """Return what a record of kind AGENT holds; None where its bytes are sound and nothing that this version knows."""
+    found = _unpacked(payload)
+    producer, event = (found.get("producer"), found.get("event")) if isinstance(found, dict) else (None, None)
+    if not isinstance(producer, str) or not isinstance(event, list) or len(event) != len(_EVENT):
+        return None
+    return Said(producer, event) if all(map(isinstance, event, _EVENT)) else None
+
+
+def about_of(payload: bytes) -> dict[str, Any] | None:
+    """Return what a record of kind HELLO holds, None where that is nothing that this version knows."""
+    found = _unpacked(payload)
+    return found if _is_about(found) else None
+
+
+def _is_about(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in _NEEDED.items())
+
+
+def _unpacked(payload: bytes) -> Any:
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError):  # unhashable keys are TypeErrors
+        return None
+
+
+def _is_sound(row: Row) -> bool:
+    known = row.about is None or _is_about(row.about)
+    return known and isinstance(row.end, dict | None) and isinstance(row.next, int) and isinstance(row.last, int)
 
 
 def end_of(payload: bytes) -> dict[str, Any] | None:

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from logferry.cli import FINE, Parser, UsageError, printable, settings_of
-from logferry.events import SYSTEM_PREFIX, level_number
+from logferry.events import LEVEL_NAMES, SYSTEM_PREFIX, level_number
 from logferry.layout import Home
 from logferry_agent.follow import RunTail
-from logferry_agent.logset import RunLogs, blocks, find, runs
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs, say_unreadable
 from logferry_agent.rotation import LogName
 from logferry_agent.text import text_line
 
@@ -31,6 +31,9 @@ _POLL_S = 0.05
 # Looking for new runs lists every experiment; it may take a tenth of the time, but happens at least this often.
 _DISCOVER_S = 0.1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+_LEVELS = frozenset(LEVEL_NAMES.values())
 
 
 class Line(NamedTuple):
@@ -112,6 +115,8 @@ def _host_lines(run: RunLogs, logs: list[LogName]) -> Iterator[Line]:
         except FileNotFoundError:  # pruned or compressed since it was listed
             packed = [one for found in run.files().values() for one in found if one.unpacked_name == log.name]
             yield from _host_lines(run, packed)
+        except UNREADABLE as error:
+            say_unreadable(run.path / log.name, error)
 
 
 def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
@@ -119,10 +124,15 @@ def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
     for raw in lines:
         try:
             data = orjson.loads(raw)
-            if isinstance(data["time"], str) and isinstance(data["event"], str) and data["level"]:
+            if _is_line(**data):
                 yield Line(run, raw, data)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError):  # not JSON, not an object, or without what every line has
             continue
+
+
+def _is_line(*, time: Any, level: Any, event: Any, message: Any = "", **_: Any) -> bool:
+    printable_time = isinstance(time, str) and time.isascii() and time.isprintable()
+    return printable_time and level in _LEVELS and isinstance(event, str) and isinstance(message, str)
 
 
 def logs(arguments: list[str]) -> int:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import gzip
 import os
-from collections.abc import Iterator
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import zstandard
 
+from logferry.cli import printable
 from logferry.layout import Home
+from logferry_agent.fs import said
 from logferry_agent.rotation import LogName, in_order
 
-_READ_BYTES = 1 << 20
+# What is unpacked at a time: a block of zeros becomes 30,000 times as long.
+_STEP_BYTES = 2 << 10
+# An event is at most 1 MiB packed; as JSON each of its bytes may be six. What is longer is no line of ours.
+_MAX_LINE_BYTES = 16 << 20
+# How a file says that it cannot be read, or not to its end.
+UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +70,66 @@ def find(home: Home, wanted: str | None) -> list[RunLogs]:
     )
 
 
-@contextlib.contextmanager
-def open_log(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of lines for reading, whatever it is compressed with.
-
-    Raises:
-        OSError: it cannot be opened; ELOOP where it is a link.
-
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=_READ_BYTES) as raw:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield cast(BinaryIO, unpacked)
-        elif path.suffix == ".zst":
-            with zstandard.ZstdDecompressor().stream_reader(raw, read_size=_READ_BYTES) as reader:
-                yield cast(BinaryIO, reader)
-        else:
-            yield raw
-
-
 def blocks(path: Path, size: int = 4 << 20) -> Iterator[bytes]:
     """Yield the file's content in pieces of whole lines; a last line without its line feed is not there yet.
 
     Raises:
-        OSError, zstandard.ZstdError, EOFError: it cannot be read.
+        UNREADABLE: it cannot be read, or not to its end; what could be was given before. ELOOP where it is a link.
 
     """
-    rest = b""
-    with open_log(path) as file:
-        while data := file.read(size):
-            data = rest + data
-            end = data.rfind(b"\n") + 1
-            rest = data[end:]
-            if end:
-                yield data[:end]
+    rest: list[bytes] = []
+    for data in _pieces(path, size):
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, data[:end]])
+            rest.clear()
+        rest.append(data[end:])
+        if sum(map(len, rest)) > _MAX_LINE_BYTES:
+            raise OSError(errno.EMSGSIZE, f"a line is longer than {_MAX_LINE_BYTES >> 20} MiB", str(path))
+
+
+def _pieces(path: Path, size: int) -> Iterator[bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as raw:
+        if path.suffix == ".zst":
+            yield from _gathered(_unpacked(raw), size)
+        elif path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield from iter(partial(unpacked.read, size), b"")
+        else:
+            yield from iter(partial(raw.read, size), b"")
+
+
+def _unpacked(raw: BinaryIO) -> Iterator[bytes]:
+    """Unpack zstd, whose own reader takes a file that was cut for a whole one."""
+    maker = zstandard.ZstdDecompressor()
+    frame, begun = maker.decompressobj(), False
+    while packed := raw.read(_STEP_BYTES):
+        while packed:
+            yield frame.decompress(packed)
+            packed = frame.unused_data
+            begun = not frame.eof
+            if frame.eof:
+                frame = maker.decompressobj()
+    if begun:
+        raise EOFError("the compressed file ends in the middle")
+
+
+def _gathered(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
+    found: list[bytes] = []
+    gathered = 0
+    for part in parts:
+        found.append(part)
+        gathered += len(part)
+        if gathered >= size:
+            yield b"".join(found)
+            found, gathered = [], 0
+    yield b"".join(found)
+
+
+def say_unreadable(path: Path, error: Exception) -> None:
+    """Tell the user that lines are missing in what follows, and go on with the other files."""
+    print(f"logferry: {printable(f'{path} cannot be read to its end: {said(error)}')}", file=sys.stderr)
 
 
 def _names(path: Path) -> list[str]:

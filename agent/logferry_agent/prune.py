@@ -21,8 +21,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from logferry.cli import FINE, NO, Parser, printable, settings_of
 from logferry.events import SYSTEM_PREFIX
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
@@ -33,9 +31,9 @@ from logferry_agent.asking import ask
 from logferry_agent.config import AgentConfig
 from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
-from logferry_agent.logset import RunLogs, blocks, runs
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks, runs
 from logferry_agent.rotation import LogFile, expired, in_order
-from logferry_agent.scan import AGENT_NAME, Scan
+from logferry_agent.scan import AGENT_NAME, Scan, system_line
 from logferry_agent.state import Key, State, without_file
 
 _SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
@@ -75,7 +73,7 @@ def remove(fs: FileSystem, file: LogFile, now_ns: int) -> None:
 
     Raises:
         FileNotFoundError: it was compressed meanwhile, and goes next time by its new name.
-        OSError, zstandard.ZstdError, EOFError: it cannot be read or removed.
+        UNREADABLE: it cannot be read or removed.
 
     """
     if file.name.kind == "jsonl":
@@ -89,24 +87,42 @@ def summary(path: Path, now_ns: int) -> dict[str, Any]:
     for block in blocks(path):
         scan.add(block)
         if _SYSTEM in block:
-            system += [json.loads(line) for line in block.splitlines() if _SYSTEM in line]
+            system += [found for line in block.splitlines() if _SYSTEM in line and (found := _own(line))]
     ranges = {name: found.ranges for name, found in scan.producers.items() if name != AGENT_NAME}
-    kept = [line for line in system if str(line.get("event")).startswith(SYSTEM_PREFIX)]
-    return {"time": time_text(now_ns), "file": path.name, "producers": ranges, "system": kept}
+    return {"time": time_text(now_ns), "file": path.name, "producers": ranges, "system": system}
+
+
+def _own(line: bytes) -> dict[str, Any] | None:
+    try:
+        return system_line(line)
+    except ValueError:
+        return None
 
 
 def pruned(run: RunLogs) -> list[dict[str, Any]]:
     """Return what was written down of a run's removed files, in the order in which they went."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(run.path.glob("*.pruned")):
-        for line in path.read_bytes().splitlines():
-            try:
-                known = json.loads(line)
-            except ValueError:  # a line that a crash cut short: its file is still there
-                continue
-            # a crash after the line was written has it written again
-            found[json.dumps([path.name, known.get("file"), known.get("producers")])] = known
+    for name in sorted(name for name in os.listdir(run.path) if name.endswith(".pruned")):
+        for block in blocks(run.path / name):
+            for known in filter(None, map(_note, block.splitlines())):
+                # a crash after the line was written has it written again
+                found[json.dumps([name, known["file"], known["producers"]])] = known
     return list(found.values())
+
+
+def _note(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says of a removed file; None for one that a crash cut short: its file is still there."""
+    try:
+        known = json.loads(line)
+        ranges = [pair for found in known["producers"].values() for pair in found]
+        sound = isinstance(known["file"], str) and all(isinstance(line, dict) for line in known["system"])
+        return (
+            known
+            if sound and all(isinstance(number, int) for first, last in ranges for number in (first, last))
+            else None
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
@@ -161,7 +177,7 @@ def _without_agent(settings: Settings, node: NodeDir) -> dict[str, Any]:
                     _leave(state, file)
                 remove(fs, file, now_ns)
                 gone.append(str(file.path))
-            except (OSError, EOFError, zstandard.ZstdError) as error:
+            except UNREADABLE as error:
                 failed[str(file.path)] = said(error)
     finally:
         if state:

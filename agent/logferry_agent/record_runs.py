@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
-
+from logferry_agent.ledger import said_of
 from logferry_agent.segment import AGENT, Record
 
 # Producers that ended are dropped; what remains is as many as are alive, and a bound for those that never end.
@@ -42,5 +41,6 @@ class Runs:
 def concerned(record: Record) -> str:
     """Return the producer whose run a record is about."""
     if record.kind == AGENT:
-        return str(msgpack.unpackb(record.payload, strict_map_key=False)["producer"])
+        said = said_of(record.payload)
+        return said.producer if said else record.producer
     return record.producer

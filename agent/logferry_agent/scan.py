@@ -8,8 +8,9 @@ Consecutive lines of one producer are compared with the numbers that must come n
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from logferry.events import GAP, SYSTEM_PREFIX
 
@@ -21,6 +22,14 @@ _SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
 _MAX_FAULTS = 20
 
 
+class Gap(NamedTuple):
+    """Numbers that are marked as lost; `last` is `first` - 1 where nobody knows how many are."""
+
+    first: int
+    last: int
+    cause: str
+
+
 @dataclass(slots=True)
 class Producer:
     """What the lines say of one producer: how many, the last number, ranges that are marked as lost, its seal."""
@@ -30,7 +39,7 @@ class Producer:
     lines: int = 0
     missing: list[tuple[int, int]] = field(default_factory=list)
     again: int = 0  # lines whose number is not above the one before
-    gaps: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     seal: dict[str, Any] | None = None
 
     @property
@@ -45,7 +54,7 @@ class Scan:
     def __init__(self) -> None:
         self.producers: dict[str, Producer] = {}
         self.faults: list[str] = []
-        self.removed: list[dict[str, Any]] = []
+        self.removed: list[str] = []
 
     def of(self, name: str) -> Producer:
         found = self.producers.get(name)
@@ -93,16 +102,15 @@ class Scan:
 
     def _system(self, line: bytes, producer: str, number: int) -> None:
         try:
-            found = json.loads(line)
-            event = found["event"]
-        except (ValueError, KeyError, RecursionError):
+            found = system_line(line)
+        except ValueError:
             self._fault("a line that is not JSON", line)
             return
-        if not event.startswith(SYSTEM_PREFIX):  # the text of another field looked like it
+        if found is None:  # the text of another field looked like it
             self._number(producer, number)
-        elif event == SEAL:
-            self._seal(found)
-        elif event == GAP:
+        elif found["event"] == SEAL:
+            self._seal(found, line)
+        elif found["event"] == GAP:
             self._gap(found, producer, number)
         elif producer != AGENT_NAME:
             self._number(producer, number)
@@ -125,38 +133,81 @@ class Scan:
             known.last = number
             known.lines += 1
 
-    def _seal(self, found: dict[str, Any]) -> None:
+    def _seal(self, found: dict[str, Any], line: bytes) -> None:
+        shed = found.get("shed")
+        counts = [found.get("emitted"), *shed.values()] if isinstance(shed, dict) else [None]
+        if not all(isinstance(count, int) for count in counts):
+            self._fault("a seal without its counts", line)
+            return
         known = self.of(str(found.get("producer")))
-        if known.seal is None or found.get("emitted", 0) >= known.seal.get("emitted", 0):
+        if known.seal is None or found["emitted"] >= known.seal["emitted"]:
             known.seal = found
 
     def _gap(self, found: dict[str, Any], producer: str, number: int) -> None:
-        first = found.get("first")
-        if not isinstance(first, int) or (producer != AGENT_NAME and found.get("producer") != producer):
+        first, lost = found.get("first"), found.get("lost") or 0
+        if (
+            not isinstance(first, int)
+            or not isinstance(lost, int)
+            or (producer != AGENT_NAME and found.get("producer") != producer)
+        ):
             if producer == AGENT_NAME:
-                self.removed.append(found)
+                self._removed(found)
             else:
                 self._number(producer, number)
             return
         known = self.of(str(found.get("producer", producer)))
-        last = first + int(found.get("lost") or 0) - 1
-        known.gaps.append(found)
+        last = first + lost - 1
+        gap = Gap(first, last, str(found.get("cause", "unknown")))
+        before = known.gaps[-1] if known.gaps else None
+        if before and (before.last, before.cause) == (first - 1, gap.cause):  # a flood of them is one
+            known.gaps[-1] = Gap(before.first, last, gap.cause)
+        else:
+            known.gaps.append(gap)
         known.first = known.first or first
         if first > known.last + 1:
             self._jump(known, known.last, first)
         known.last = max(known.last, last)
+
+    def _removed(self, found: dict[str, Any]) -> None:
+        if len(self.removed) < _MAX_FAULTS:
+            self.removed.append(f"{found.get('file')} was {found.get('cause')}")
 
     def _fault(self, what: str, line: bytes) -> None:
         if len(self.faults) < _MAX_FAULTS:
             self.faults.append(f"{what}: {line[:80].decode(errors='backslashreplace')}")
 
 
-def without(ranges: list[tuple[int, int]], taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return what is left of inclusive `ranges` after `taken` is cut out of them."""
-    left = [one for one in ranges if one[0] <= one[1]]
-    for low, high in taken:
-        cut: list[tuple[int, int]] = []
-        for first, last in left:
-            cut += [part for part in ((first, min(last, low - 1)), (max(first, high + 1), last)) if part[0] <= part[1]]
-        left = cut
+def system_line(line: bytes) -> dict[str, Any] | None:
+    """Return one of the system's own lines, None where it is somebody else's that only looks like one.
+
+    Raises:
+        ValueError: it is no line.
+
+    """
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    event = found.get("event") if isinstance(found, dict) else None
+    if not isinstance(event, str):
+        raise ValueError("no object with an event")  # noqa: TRY004 - what is read may be anything
+    return found if event.startswith(SYSTEM_PREFIX) else None
+
+
+def without(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what is left of inclusive `ranges` after `taken` is cut out of them, in order."""
+    left: list[tuple[int, int]] = []
+    cuts = sorted(taken)
+    at = 0
+    for first, last in sorted(ranges):
+        while at < len(cuts) and cuts[at][1] < first:
+            at += 1
+        low, cut = first, at
+        while cut < len(cuts) and cuts[cut][0] <= last:
+            if low < cuts[cut][0]:
+                left.append((low, cuts[cut][0] - 1))
+            low = max(low, cuts[cut][1] + 1)
+            cut += 1
+        if low <= last:
+            left.append((low, last))
     return left

@@ -117,8 +117,11 @@ def read_header(pread: Pread, segment: int) -> Header | None:
     meta = pread(length, _HEADER.size)
     if len(meta) < length or zlib.crc32(meta, zlib.crc32(fixed[:-4])) != crc32:
         return None
-    known = msgpack.unpackb(meta, strict_map_key=False)
-    return Header(_HEADER.size + length, known["ends"], known["ledger"])
+    try:
+        known = msgpack.unpackb(meta, strict_map_key=False)
+        return Header(_HEADER.size + length, dict(known["ends"]), known["ledger"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def encode_record(entry: Entry, position: int, synced: int) -> bytes:

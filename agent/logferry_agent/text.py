@@ -50,7 +50,10 @@ def _stands_bare(message: str) -> bool:
 
 def _value(value: Any) -> str:
     if not isinstance(value, str):
-        return _escaped(orjson.dumps(value).decode())
+        try:
+            return _escaped(orjson.dumps(value).decode())
+        except TypeError:  # a line that the agent did not write
+            return '"nested too deep"'
     quoted = (
         not value
         or value != value.strip()

@@ -13,11 +13,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import zstandard
-
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
-from logferry_agent.logset import RunLogs, blocks, find, runs
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs
 from logferry_agent.prune import pruned
 from logferry_agent.scan import AGENT_NAME, Producer, Scan, without
 
@@ -37,14 +35,14 @@ def verify_run(run: RunLogs) -> dict[str, Any]:
             try:
                 for block in blocks(run.path / log.name):
                     scan.add(block)
-            except (OSError, EOFError, zstandard.ZstdError) as error:
+            except UNREADABLE as error:
                 faults.append(f"{run.path / log.name} cannot be read: {error}")
         scans.append(scan)
     gone = pruned(run)
     found = _merged(scans, gone)
     producers = [_judged(name, one, _ranges(name, gone)) for name, one in sorted(found.items())]
     for scan in scans:
-        faults += scan.faults + [f"{line.get('file')} was {line.get('cause')}" for line in scan.removed]
+        faults += scan.faults + scan.removed
     complete = bool(producers) and all(one["complete"] for one in producers) and not any(scan.faults for scan in scans)
     return {
         "experiment_id": run.experiment,
@@ -84,7 +82,7 @@ def _judged(name: str, found: Producer, removed: Ranges) -> dict[str, Any]:
     missing = list(found.missing)
     if found.last < emitted:
         missing.append((found.last + 1, emitted))
-    marked: Ranges = [(gap["first"], gap["first"] + (gap.get("lost") or 0) - 1) for gap in found.gaps]
+    marked: Ranges = [(gap.first, gap.last) for gap in found.gaps]
     absent = without(missing, removed)
     lost = sum(last - first + 1 for first, last in without(marked, removed))
     unmarked = sum(last - first + 1 for first, last in without(absent, marked))
@@ -98,7 +96,7 @@ def _judged(name: str, found: Producer, removed: Ranges) -> dict[str, Any]:
         "missing": lost + unmarked,
         "repeated": found.again,
         "pruned": _size(removed) if removed else 0,
-        "gaps": [f"{gap.get('cause', 'unknown')}: {gap.get('lost', '?')} from {gap['first']}" for gap in found.gaps],
+        "gaps": [f"{gap.cause}: {gap.last - gap.first + 1 or '?'} from {gap.first}" for gap in found.gaps],
     }
     whole = not (lost or unmarked or found.again or shed or found.gaps or judged["end"] == _LOST)
     return {**judged, "complete": whole and seal is not None}

@@ -136,3 +136,11 @@ def test_both_ways_of_rendering_give_the_same_bytes(events: list[tuple[int, int,
     payload = b"".join(map(record, packed))
     fast = LineMaker().events("aaaaaaaa", 1, len(events), payload)
     assert fast.data == lines._slow("aaaaaaaa", 1, len(events), payload, 0).data
+
+
+@pytest.mark.parametrize("time_ns", [-1, -999_999_999, -1_000_000_001, 5.0, -1000.5, True])
+def test_a_time_before_1970_and_one_that_is_no_integer_make_a_line_like_any_other(time_ns: Any) -> None:
+    payload = record([time_ns, 20, "E", None, {}]) + record([START_NS, 20, "E", None, {}])
+    fast = LineMaker().events("aaaaaaaa", 1, 2, payload)
+    assert fast.data == lines._slow("aaaaaaaa", 1, 2, payload, 0).data
+    assert [json.loads(line)["seq"] for line in fast.data.splitlines()] == ["aaaaaaaa-1", "aaaaaaaa-2"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logferry.cli import FINE, NO, UsageError
+from logferry_agent.compression import compress
+from logferry_agent.fs import FileSystem
 from logferry_agent.logset import RunLogs
+from logferry_agent.scan import without
 from logferry_agent.verify import verify, verify_run, why
 
 
@@ -137,3 +141,54 @@ def test_a_gap_that_a_producer_forged_for_another_changes_nothing(home: Path) ->
 def test_an_unknown_run_is_named(home: Path) -> None:
     with pytest.raises(UsageError, match=r"nosuch.*logferry runs"):
         verify(["nosuch"])
+
+
+@pytest.mark.parametrize("name", ["node7.20250730T130000Z-1.jsonl.gz", "node7.20250730T130000Z-1.jsonl.zst"])
+def test_a_damaged_compressed_file_is_a_fault_and_the_others_are_read(home: Path, name: str) -> None:
+    plain = write(home, [line(1)], "node7.20250730T130000Z-1.jsonl").path / "node7.20250730T130000Z-1.jsonl"
+    packed = compress(FileSystem(), plain, "gzip" if name.endswith(".gz") else "zstd")
+    data = packed.read_bytes()
+    packed.write_bytes(data[:20] + b"\xff\xff\xff" + data[23:-3])
+    found = verify_run(write(home, [line(2), seal(2)]))
+    assert not found["complete"]
+    assert f"{packed} cannot be read" in found["faults"][0]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        seal(1).replace('"emitted":1', '"emitted":"1"'),
+        seal(1).replace('"shed":{}', '"shed":{"DEBUG":"x"}'),
+        gap(2, 1).replace('"lost":1', '"lost":[1]'),
+        '["event","logferry.x","event":"logferry.seal","seq":"aaaaaaaa-2"}',
+        '{"event":"logferry.seal","nested":' + "[" * 2000 + "]" * 2000 + ',"seq":"agent-1"}',
+    ],
+)
+def test_a_line_of_the_systems_that_somebody_changed_raises_nothing(home: Path, forged: str) -> None:
+    assert not verify_run(write(home, [line(1), forged]))["complete"]
+
+
+def test_a_flood_of_gaps_is_judged_in_a_moment_and_told_in_one_line(home: Path) -> None:
+    lines = [line(1), *(gap(number, 1) for number in range(2, 30_000)), seal(29_999)]
+    _, producer = judged(home, lines)
+    assert (producer["missing"], producer["gaps"]) == (29_998, ["missing: 29998 from 2"])
+
+
+def test_ranges_are_cut_out_of_ranges_in_time_that_grows_with_their_number() -> None:
+    assert without([(1, 9), (11, 11)], [(0, 2), (4, 4), (6, 10)]) == [(3, 3), (5, 5), (11, 11)]
+    many = [(number, number + 1) for number in range(0, 400_000, 4)]
+    assert without(many, [(first, first) for first, _ in many])[-1] == (399_997, 399_997)
+
+
+@pytest.mark.parametrize("kind", ["zstd", "gzip"])
+def test_a_file_without_line_feeds_is_refused_before_it_fills_the_memory(home: Path, kind: str) -> None:
+    bomb = write(home, [line(1)], "node7.20250730T130000Z-1.jsonl").path / "node7.20250730T130000Z-1.jsonl"
+    with bomb.open("ab") as file:
+        file.truncate(1 << 28)
+    packed = compress(FileSystem(), bomb, kind)
+    tracemalloc.start()
+    found = verify_run(write(home, [line(2), seal(2)]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["faults"] == [f"{packed} cannot be read: [Errno 90] a line is longer than 16 MiB: '{packed}'"]
+    assert peak < 128 << 20

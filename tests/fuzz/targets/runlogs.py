@@ -1,0 +1,61 @@
+"""Running logs that somebody damaged, as `verify`, `logs`, `show` and the next agent read them."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from logferry_agent.follow import RunTail
+from logferry_agent.logs import Filter, read_runs
+from logferry_agent.logset import RunLogs
+from logferry_agent.text import text_line
+from logferry_agent.verify import verify_run
+from logferry_collector.trouble import trouble
+from mutation import join, split
+from real import real
+
+_NAMES = [
+    "node7.jsonl",
+    "node7.20250730T130000Z-1.jsonl.zst",
+    "node7.20250730T130000Z-2.jsonl.gz",
+    "node7.20250730T130000Z-3.jsonl",
+    "node7~2.jsonl",
+    "node7.pruned",
+    "node7.log",
+    "node8.jsonl",
+]
+_DIRECTORY = tempfile.TemporaryDirectory(prefix="lf-")
+_ROOT = Path(_DIRECTORY.name)
+_OPTIONS = argparse.Namespace(level="INFO", event="*", grep="a.*=", since="1d", all=True)
+_FILTER = Filter(_OPTIONS, datetime(2025, 7, 31, tzinfo=UTC))
+
+
+def seeds() -> list[bytes]:
+    found = [join(0, [(_NAMES.index(name), data) for name, data in files.items()]) for files in real().logs]
+    pruned = b'{"time":"2025-07-30T13:00:00.000000Z","file":"x","producers":{"cccccccc":[[1,2]]},"system":[]}\n'
+    return [*found, join(0, [(5, pruned), (7, real().logs[0]["node7.jsonl"])])]
+
+
+def check(data: bytes) -> None:
+    directory = _ROOT / "run"
+    directory.mkdir()
+    run = RunLogs("exp", "run", directory)
+    try:
+        for kind, body in split(data)[1]:
+            (directory / _NAMES[kind % len(_NAMES)]).write_bytes(body)
+        found = verify_run(run)
+        assert isinstance(found["complete"], bool)
+        for line in read_runs([run]):
+            if _FILTER.lets(line.data):
+                assert "\n" not in text_line(line.data)
+        tail = RunTail(run, from_start=True)
+        try:
+            tail.poll()
+        finally:
+            tail.close()
+        trouble(directory)
+    finally:
+        shutil.rmtree(directory)
