@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from logferry import wire
+from logferry_agent.exits import Exits
 from logferry_agent.journal import EVENTS, Entry, Record
 from logferry_agent.ledger import Ledger
 from logferry_agent.producers import Producers
@@ -37,16 +38,22 @@ class Ears(Receiver):
         async def answer(verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
             return {"verb": verb, **arguments}
 
-        hooks = Hooks(lambda run: run[1] == "full", lambda *_: None, lambda *_: None, answer)
+        self.exits = Exits()
+        hooks = Hooks(lambda run: run[1] == "full", lambda *_: None, lambda *_: None, answer, self._met)
         super().__init__("ipc:///nowhere", Producers(Ledger()), KeptJournal(), hooks)
         self._loop = asyncio.new_event_loop()
         self.sent: list[wire.Frame] = []
         self._closing = True  # there is nothing to read
 
+    def _met(self, producer: str, about: dict[str, Any]) -> None:
+        self.exits.watch(producer, about)
+
     def begin(self) -> KeptJournal:
         self._producers, journal = Producers(Ledger()), KeptJournal()
         self._journal: Any = journal
         self.sent.clear()
+        self.exits.close()
+        self.exits = Exits()
         return journal
 
     def _send(self, identity: bytes, frame: wire.Frame) -> bool | None:
@@ -89,6 +96,8 @@ def check(data: bytes) -> None:
             EARS.take_durable(new)
         _nothing_is_invented(durable)
     EARS.answer_all()
+    for one in EARS._producers:
+        EARS.exits.how(one.about)
     _next_follows_next(journal.entries)
     _rendered(journal.entries)
 
