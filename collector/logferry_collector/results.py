@@ -104,6 +104,15 @@ class Results:
         query = replace(self._query, where=where, sort=key, desc=not lowest, first_of=groups)
         return Results(self._store, query, self.names)
 
+    def values(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Return some values of each result; None where one has none.
+
+        Raises:
+            WhereError: there is no such key.
+
+        """
+        return self._store.values(self._query, [self.names.resolve(name) for name in names])
+
     def rows(self) -> list[dict[str, Any]]:
         """Return a flat row per result, as frames and files have them."""
         return [flat(document) for document in self]

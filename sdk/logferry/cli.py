@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "results": ("collector", "the results table: filter, sort, group"),
     "compare": ("collector", "differences between runs, side by side"),
     "show": ("collector", "one run whole, with its errors"),
+    "plot": ("all", "draw results: points, lines with bands over seeds, parallel coordinates"),
     "ingest": ("collector", "take in result files once"),
     "rejects": ("collector", "result files that were refused, and why"),
     "sql": ("collector", "a read-only SQL query over the store"),
