@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from support import postgres
 from support.node import Node
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        postgres.share()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        postgres.end_shared()
 
 
 @pytest.fixture(autouse=True)

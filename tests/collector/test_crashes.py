@@ -27,7 +27,7 @@ def collect_and_die(root: str, at_statement: int) -> None:
         if seen == at_statement:
             os._exit(9)
 
-    place.store._connection.set_trace_callback(count)  # type: ignore[attr-defined]
+    place.store.database.connection.set_trace_callback(count)  # type: ignore[attr-defined]
     place.restart()
     place.collect()
     os._exit(0)

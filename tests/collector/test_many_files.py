@@ -38,6 +38,6 @@ def test_the_work_for_a_file_of_many_rows_grows_with_their_number_and_no_faster(
         place.collect()
         return steps
 
-    place.store._connection.set_progress_handler(step, 100)  # type: ignore[attr-defined]
+    place.store.database.connection.set_progress_handler(step, 100)  # type: ignore[attr-defined]
     few = work("e/few.jsonl", 250)
     assert work("e/many.jsonl", 2_000) < 12 * few

@@ -205,7 +205,7 @@ def test_asked_for_keys_get_an_index_once_the_store_is_large(place: Place) -> No
     place.append("e/r.jsonl", *({"config": {"lr": number % 7}} for number in range(2_100)))
     place.collect()
     assert len(place.ids("lr = 3")) == 300
-    plan = place.store._connection.execute(
+    plan = place.store.database.connection.execute(
         "EXPLAIN QUERY PLAN SELECT 1 FROM result r WHERE json_extract(r.config, '$.\"lr\"') IN (3)"
     ).fetchall()
     assert "asked_config" in str(plan)

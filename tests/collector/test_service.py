@@ -177,7 +177,7 @@ def test_while_the_store_is_locked_nothing_is_skipped_and_it_is_said(
 
 def test_a_full_store_is_held_and_resumes_by_itself(place: Place) -> None:
     place.write("e/r.json", SAMPLE | {"notes": "x" * 200_000})
-    connection = place.store._connection  # type: ignore[attr-defined]
+    connection = place.store.database.connection  # type: ignore[attr-defined]
     connection.execute("PRAGMA max_page_count = 30")
     with pytest.raises(Exception, match="full"):
         place.collect()

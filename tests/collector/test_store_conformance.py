@@ -12,9 +12,13 @@ import pytest
 from logferry_collector.records import Fault, FileState, Intake, Record, Reject, Stamp
 from logferry_collector.store import Store, open_url
 from logferry_collector.where import Key, Literal, OneOf, Query
+from support import postgres
 
 STAMP = Stamp(1, 2, 3, 4, 5)
-FACTORIES: dict[str, Callable[[Path], str]] = {"sqlite": lambda root: str(root / "store" / "results.db")}
+FACTORIES: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda root: str(root / "store" / "results.db"),
+    "postgres": lambda _root: postgres.shared().fresh_url(),
+}
 
 
 @pytest.fixture(params=FACTORIES.values(), ids=FACTORIES)

@@ -156,7 +156,7 @@ def test_sql_reads_the_documented_views(place: Place, capsys: pytest.CaptureFixt
     sweep(place)
     query = (
         "SELECT r.run_id, m.value AS acc, c.value AS lr FROM results r JOIN metrics m USING (run_id) "
-        "JOIN config c USING (run_id) WHERE m.name = 'acc' AND c.name = 'lr' ORDER BY 1 LIMIT 1"
+        "JOIN config c USING (run_id) WHERE m.key = 'acc' AND c.key = 'lr' ORDER BY 1 LIMIT 1"
     )
     assert json.loads(printed(capsys, "sql", query, "--json")) == [{"run_id": "0.1-1", "acc": 0.1, "lr": 0.1}]
     assert printed(capsys, "sql", "SELECT 1 AS one", "--format", "csv") == "one\n1\n"
@@ -218,7 +218,7 @@ def test_a_home_on_a_network_file_system_has_its_store_in_the_node_directory(
     assert (node_dir / "results.db").exists()
 
 
-@pytest.mark.parametrize("url", ["postgresql://h/db", "mysql://x", "sqlite:"])
+@pytest.mark.parametrize("url", ["postgresql://x?nonsense=1", "mysql://x", "sqlite:"])
 def test_a_store_that_cannot_be_is_an_error(
     place: Place, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,10 @@ class StoreDownError(StoreError):
     """It cannot be read or written now (locked, full, read-only): try again later. Nothing was changed."""
 
 
+class QueryError(StoreError):
+    """A user's query is not one that the database takes; the message is the database's own."""
+
+
 class Store(Protocol):
     """What every backend does. Any method may raise `StoreDownError`."""
 
@@ -60,6 +64,9 @@ class Store(Protocol):
     def values(self, query: Query, keys: Sequence[Key]) -> Iterator[tuple[Any, ...]]:
         """Return some values of each result of a query; None where a result has none."""
 
+    def count(self, query: Query) -> int:
+        """Return how many results a query has."""
+
     def runs_like(self, text: str) -> list[tuple[str, str]]:
         """Return (experiment id, run id) of runs whose id is `text`, else of those that begin or end with it."""
 
@@ -74,6 +81,14 @@ class Store(Protocol):
 
     def counts(self) -> tuple[int, int]:
         """Return how many results and how many rejects there are."""
+
+    def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """Return columns and rows of a query in the database's own language, which cannot write.
+
+        Raises:
+            QueryError: it is no query, or would write.
+
+        """
 
     def prepare(self, keys: Sequence[Key]) -> None:
         """Make access by these keys fast, where that pays; never fails."""
@@ -106,14 +121,21 @@ def open_url(url: str, *, busy_s: float = 10.0) -> Store:
         StoreDownError: it cannot be opened now.
 
     """
-    from logferry_collector.store.sqlite import SQLite  # noqa: PLC0415 - a backend is imported when it is used
+    # A backend is imported when it is used: only one of them is, and not by every verb.
+    from logferry_collector.store.relational import Relational  # noqa: PLC0415
 
     scheme, separator, rest = url.partition(":")
     if separator and scheme in {"postgres", "postgresql"}:
-        raise StoreRefusedError(f"{scheme}: this version keeps results in SQLite only; set LOGFERRY_STORE to a path")
+        from logferry_collector.store.postgres import Postgres  # noqa: PLC0415
+
+        return Relational(Postgres(url, busy_s))
     if separator and scheme != "sqlite" and "/" not in scheme:
-        raise StoreRefusedError(f"store {url!a} is neither a path nor sqlite:PATH; set LOGFERRY_STORE to one")
+        raise StoreRefusedError(
+            f"store {url!a} is neither a path nor sqlite:PATH nor postgresql://…; set LOGFERRY_STORE to one"
+        )
     path = (rest.removeprefix("//") if scheme == "sqlite" and separator else url) or ""
     if not path:
         raise StoreRefusedError(f"store {url!a} names no file; set LOGFERRY_STORE to a path")
-    return SQLite(Path(path).expanduser().absolute(), busy_s)
+    from logferry_collector.store.sqlite import SQLite  # noqa: PLC0415
+
+    return Relational(SQLite(Path(path).expanduser().absolute(), busy_s))

@@ -7,7 +7,6 @@ or a control character cannot stand in an SQLite path and are not listed.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +14,16 @@ from logferry_collector.where import SECTIONS
 
 # Deeper maps are data rather than settings that anybody sorts by.
 _MAX_DEPTH = 6
+# With its dots; PostgreSQL's index has room for 2,700 bytes.
 _MAX_NAME = 512
 
 
 class Catalogue:
-    """Adds the keys of documents within the caller's transaction."""
+    """Gathers the keys of documents; what is in the store already is remembered."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self._seen: dict[str, set[str]] = {section: set() for section in SECTIONS}
+        self._new: list[tuple[str, str, str]] = []
 
     def add(self, document: dict[str, Any]) -> None:
         config, metrics = document.get("config") or {}, document.get("metrics") or {}
@@ -35,24 +35,31 @@ class Catalogue:
                     self._put(section, name, value)
                     seen.add(name)
 
-    def _put(self, section: str, name: str, value: Any) -> None:
-        if section == "field" and name in SECTIONS:
-            return
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO key VALUES (?, ?, ?)",
-            [(section, ".".join(path), json.dumps(path, ensure_ascii=False)) for path in _leaves((), {name: value})],
-        )
+    def take_new(self) -> list[tuple[str, str, str]]:
+        """Return the rows of the table that were added since this was called last."""
+        new, self._new = self._new, []
+        return new
 
     def forget(self) -> None:
         """Trust the table only: a transaction was undone."""
+        self._new.clear()
         for seen in self._seen.values():
             seen.clear()
+
+    def _put(self, section: str, name: str, value: Any) -> None:
+        if section == "field" and name in SECTIONS:
+            return
+        for path in _leaves((), {name: value}):
+            full = ".".join(path)
+            if full not in self._seen[section] and len(full) <= _MAX_NAME:
+                self._seen[section].add(full)
+                self._new.append((section, full, json.dumps(path, ensure_ascii=False)))
 
 
 def _leaves(path: tuple[str, ...], mapping: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the paths of what is no map."""
     for name, value in mapping.items():
-        if not name or not name.isprintable() or '"' in name or "\\" in name or len(name) > _MAX_NAME:
+        if not name or not name.isprintable() or '"' in name or "\\" in name:
             continue
         here = (*path, name)
         if isinstance(value, dict) and value and len(here) < _MAX_DEPTH:

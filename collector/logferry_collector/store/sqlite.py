@@ -1,4 +1,4 @@
-"""The default store: one SQLite file (tables and invariants: migrations.py; reading: sqlite_reader.py).
+"""The default store: one SQLite file.
 
 Write-ahead logging, so that readers never wait; writers queue by `BEGIN IMMEDIATE` and a busy timeout. A commit may be
 undone by a power cut (`synchronous=NORMAL`), rows and cursor together, so that the files are simply read again.
@@ -6,31 +6,27 @@ undone by a power cut (`synchronous=NORMAL`), rows and cursor together, so that 
 
 from __future__ import annotations
 
-import json
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from logferry.layout import filesystem_type, is_network
-from logferry.results import finite
-from logferry_collector.records import Fault, FileState, Intake, Record, Reject, Stamp
-from logferry_collector.store import StoreDownError, StoreRefusedError
-from logferry_collector.store.catalogue import Catalogue
-from logferry_collector.store.migrations import migrate
-from logferry_collector.store.sqlite_reader import SQLiteReader, reaching
-from logferry_collector.store.winner import Candidate, metrics_of, winner_of
+from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
+from logferry_collector.store.fragment import PARAMETER, Sql
+from logferry_collector.store.migrations import check_version, migrate
+from logferry_collector.store.sqlite_schema import STEPS
+from logferry_collector.store.sqlite_sql import SQLiteSQL
 
-_FILE = 'path, version, device, inode, size, mtime_ns, ctime_ns, "offset", marker, lines'
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_NO_SIZE = (1 << 63) - 1
-# Runs whose visible row is to be made anew, with the row that was just put in, if one was.
-_Touched = dict[tuple[str, str], tuple[int, dict[str, Any]] | None]
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
-class SQLite(SQLiteReader):
-    """The store in one file; one object per thread.
+class SQLite(SQLiteSQL):
+    """One file; one object per thread.
 
     Raises:
         StoreRefusedError: it would lie on a network file system, or a later version wrote it.
@@ -45,172 +41,125 @@ class SQLite(SQLiteReader):
                 f"store {path} is on a network file system ({kind}), where SQLite corrupts; "
                 "set LOGFERRY_STORE to a file on a local disk"
             )
-        with reaching(path):
+        self.path = path
+        with self._reaching():
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+            self.connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
         try:
-            with reaching(path):
-                migrate(connection, str(path), busy_s)
-                connection.execute("PRAGMA synchronous = NORMAL")
+            self._migrate(busy_s)
+            with self._reaching():
+                self.connection.execute("PRAGMA synchronous = NORMAL")
                 self._identity = _identity(path)
         except BaseException:
-            connection.close()
+            self.connection.close()
             raise
-        super().__init__(connection, path)
-        self._catalogue = Catalogue(connection)
+        # A lone surrogate in a document is JSON, and no UTF-8 once SQLite has taken it out of there.
+        self.connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        self.connection.create_function("regexp", 2, _found, deterministic=True)
+
+    @property
+    def url(self) -> str:
+        return str(self.path)
+
+    def _migrate(self, busy_s: float) -> None:
+        with self._reaching():
+            _use_wal(self.connection, busy_s)
+            if check_version(self._version(), STEPS, f"store {self.path}"):
+                return
+        with self.writing() as session:
+            found = self._version()
+            check_version(found, STEPS, f"store {self.path}")
+            migrate(session, found, STEPS)
+            self.connection.execute(f"PRAGMA user_version = {len(STEPS):d}")
+
+    def _version(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextmanager
+    def writing(self) -> Iterator[_Session]:
+        with self._reaching():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield _Session(self.connection)
+                self.connection.execute("COMMIT")
+            except BaseException:
+                # A full disk makes SQLite roll back by itself.
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, statement: Sql) -> Iterator[tuple[Any, ...]]:
+        with self._reaching():
+            yield from self.connection.execute(_text(statement), statement.bound)
+
+    def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        connection = sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, timeout=10)
+        connection.execute("PRAGMA query_only = ON")
+        # query_only alone would still let a query attach, and so create, other files.
+        connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
+        rows = self._answers(connection, query)
+        return next(rows), rows
+
+    def _answers(self, connection: sqlite3.Connection, query: str) -> Iterator[Any]:
+        """Yield the names of the columns, then the rows."""
+        try:
+            cursor = connection.execute(query)
+            yield [column[0] for column in cursor.description or ()]
+            yield from cursor
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "I/O" in str(error):
+                raise StoreDownError(f"store {self.path}: {error}") from error
+            raise QueryError(str(error)) from error
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise QueryError(f"{error}; only one reading query is allowed") from error
+        finally:
+            connection.close()
+
+    def indexes(self) -> set[str]:
+        return {name for (name,) in self.rows(Sql("SELECT name FROM sqlite_master WHERE type = 'index'"))}
 
     def check(self) -> None:
-        with reaching(self.path):
+        with self._reaching():
             if _identity(self.path) != self._identity:
                 raise StoreDownError(f"store {self.path}: was replaced while it was open")
 
+    def close(self) -> None:
+        self.connection.close()
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Take the one place of the writer; nothing stays when anything fails."""
-        with reaching(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._catalogue.forget()
-                # A full disk makes SQLite roll back by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+    def _reaching(self) -> Iterator[None]:
+        """Turn the errors of SQLite and of the file system into the store's own."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+                raise StoreRefusedError(
+                    f"store {self.path}: {error}; move it away with its -wal and -shm, and it is made anew from the "
+                    "result files"
+                ) from error
+            raise StoreDownError(f"store {self.path}: {error}") from error
+        except OSError as error:
+            raise StoreDownError(f"store {self.path}: {error.strerror}") from error
 
-    def stamps(self) -> dict[str, Stamp]:
-        with reaching(self.path):
-            rows = self._connection.execute("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM file")
-            return {path: Stamp(*stamp) for path, *stamp in rows}
 
-    def files(self, paths: Sequence[str]) -> dict[str, FileState]:
-        sql = f"SELECT {_FILE} FROM file WHERE path IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
-        with reaching(self.path):
-            return {row[0]: _state(row) for row in self._connection.execute(sql, [json.dumps(list(paths))])}
+class _Session:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-    def files_of_inode(self, stamp: Stamp) -> list[FileState]:
-        # Thousands of hard links have one inode; a renamed file has one old name.
-        sql = f"SELECT {_FILE} FROM file WHERE inode = ? AND device = ? LIMIT 16"  # noqa: S608 - constants
-        with reaching(self.path):
-            return [_state(row) for row in self._connection.execute(sql, [stamp.inode, stamp.device])]
+    def run(self, statement: Sql) -> list[tuple[Any, ...]]:
+        return self._connection.execute(_text(statement), statement.bound).fetchall()
 
-    def commit(self, intakes: Sequence[Intake]) -> list[bool]:
-        touched: _Touched = {}
-        with self._transaction():
-            held = [self._take(intake, touched) for intake in intakes]
-            for (experiment_id, run_id), newest in touched.items():
-                self._show(experiment_id, run_id, *(newest or (0, {})))
-        return held
+    def insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
+        places = ",".join("?" * (columns.count(",") + 1))
+        self._connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
 
-    def drop_rejects(self, paths: Sequence[str]) -> None:
-        with self._transaction():
-            for path in paths:
-                file = self._connection.execute("SELECT id FROM file WHERE path = ?", [path]).fetchone()
-                if file:
-                    self._connection.execute("DELETE FROM reject WHERE file = ?", file)
-                    # No file has this size: the cursor, by which a renamed file is known, stays.
-                    self._connection.execute("UPDATE file SET size = ? WHERE id = ?", [_NO_SIZE, *file])
-                    self._connection.execute(
-                        "DELETE FROM file WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM candidate WHERE file = ?1)", file
-                    )
+    def note(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            self._connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * len(row))})", row)
 
-    def _take(self, intake: Intake, touched: _Touched) -> bool:
-        state = intake.state
-        found = self._connection.execute("SELECT id, version FROM file WHERE path = ?", [state.path]).fetchone()
-        if (found[1] if found else 0) != state.version - 1:
-            return False
-        if intake.renamed_from:
-            self._remove_file(intake.renamed_from, touched)
-        file = self._put_file(state, found[0] if found else None)
-        if found:
-            self._void(file, intake.rows_after, touched)
-        rejects = list(intake.rejects)
-        for record in intake.records:
-            earlier = record.ordinal > 1 and self._earlier_line(file, record)
-            if earlier:
-                rejects.append(_duplicate(record, earlier))
-                continue
-            row = self._put_row(file, state.stamp.mtime_ns, record)
-            touched[record.experiment_id, record.run_id] = (row, record.document)
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO reject VALUES (?, ?, ?, ?)",
-            [(file, reject.line, reject.fault.value, storable(reject.reason)) for reject in rejects],
-        )
-        return True
 
-    def _earlier_line(self, file: int, record: Record) -> int:
-        """Return the line of the same file that has the same run in no lesser revision, or 0."""
-        # The plus keeps SQLite from looking through all rows of the file, which grows with the square of their number.
-        found = self._connection.execute(
-            "SELECT ordinal FROM candidate WHERE experiment_id = ? AND run_id = ? AND +file = ? AND revision >= ?",
-            [record.experiment_id, record.run_id, file, record.revision],
-        ).fetchone()
-        return int(found[0]) if found else 0
-
-    def _put_file(self, state: FileState, known: int | None) -> int:
-        values = [state.path, state.version, *state.stamp, state.offset, state.marker, state.lines]
-        if known is None:
-            sql = f"INSERT INTO file ({_FILE}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constants
-            return int(self._connection.execute(sql, values).lastrowid or 0)
-        sql = f"UPDATE file SET ({_FILE}) = (?,?,?,?,?,?,?,?,?,?) WHERE id = ?"  # noqa: S608 - constants
-        self._connection.execute(sql, [*values, known])
-        return known
-
-    def _void(self, file: int, rows_after: int | None, touched: _Touched) -> None:
-        """Remove what an intake replaces."""
-        if rows_after is None:
-            self._connection.execute("DELETE FROM reject WHERE file = ? AND line = 0", [file])
-            return
-        self._connection.execute("DELETE FROM reject WHERE file = ? AND (line = 0 OR line > ?)", [file, rows_after])
-        gone = self._connection.execute(
-            "DELETE FROM candidate WHERE file = ? AND ordinal > ? RETURNING experiment_id, run_id", [file, rows_after]
-        )
-        touched.update(dict.fromkeys(gone.fetchall()))
-
-    def _remove_file(self, path: str, touched: _Touched) -> None:
-        found = self._connection.execute("SELECT id FROM file WHERE path = ?", [path]).fetchone()
-        if found:
-            self._void(found[0], -1, touched)
-            self._connection.execute("DELETE FROM file WHERE id = ?", found)
-
-    def _put_row(self, file: int, mtime_ns: int, record: Record) -> int:
-        self._catalogue.add(record.document)
-        cursor = self._connection.execute(
-            "INSERT INTO candidate (file, ordinal, experiment_id, run_id, part, revision, mtime_ns, document) "
-            "VALUES (?,?,?,?,?,?,?,?)",
-            [
-                *(file, record.ordinal, record.experiment_id, record.run_id, record.part, record.revision, mtime_ns),
-                dumped(record.document),
-            ],
-        )
-        return int(cursor.lastrowid or 0)
-
-    def _show(self, experiment_id: str, run_id: str, newest: int, document: dict[str, Any]) -> None:
-        """Make the visible row of a run anew from its candidates; the document of the newest is at hand."""
-        rows = self._connection.execute(
-            "SELECT id, part, revision, mtime_ns, CASE WHEN id != ? THEN document END FROM candidate "
-            "WHERE experiment_id = ? AND run_id = ?",
-            [newest, experiment_id, run_id],
-        )
-        candidates = [
-            Candidate(id_, part, revision, mtime_ns, json.loads(text) if text else document)
-            for id_, part, revision, mtime_ns, text in rows
-        ]
-        if not candidates:
-            self._connection.execute(
-                "DELETE FROM result WHERE experiment_id = ? AND run_id = ?", [experiment_id, run_id]
-            )
-            return
-        winner = winner_of(candidates)
-        document = winner.document
-        self._connection.execute(
-            "INSERT OR REPLACE INTO result VALUES (?,?,?,?,?,?,?,?)",
-            [
-                *(experiment_id, run_id, winner.id, _text(document.get("status")), _text(document.get("host"))),
-                *(winner.mtime_ns, dumped(document.get("config") or {}), dumped(metrics_of(candidates))),
-            ],
-        )
+def _text(statement: Sql) -> str:
+    return statement.text.replace(PARAMETER, "?")
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -218,32 +167,24 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _duplicate(record: Record, line: int) -> Reject:
-    run = f"run {record.experiment_id}/{record.run_id}"
-    return Reject(
-        record.ordinal,
-        Fault.DUPLICATE,
-        f"{run} stands on line {line} already; a higher revision, or a run_id of its own, lets both stand",
-    )
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _state(row: Sequence[Any]) -> FileState:
-    path, version, *stamp = row[:7]
-    return FileState(path, version, Stamp(*stamp), *row[7:])
+def _found(pattern: str, value: Any) -> bool | None:
+    """SQLite's operator REGEXP, which it leaves to programs."""
+    return re.search(pattern, value) is not None if isinstance(value, str) else None
 
 
-def dumped(value: Any) -> str:
-    """Return compact JSON that SQLite can keep: a lone surrogate stays the escape that it was."""
-    try:
-        text = _ENCODER.encode(value)
-    except ValueError:  # a number beyond the range of floats was read as infinite
-        text = _ENCODER.encode(finite(value))
-    return storable(text)
-
-
-def storable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _text(value: Any) -> str | None:
-    return storable(value) if isinstance(value, str) else None
+def _use_wal(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Switch to write-ahead logging; SQLite does not wait for a lock here by itself."""
+    deadline = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

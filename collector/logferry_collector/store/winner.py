@@ -18,6 +18,8 @@ class Candidate:
     revision: int
     mtime_ns: int
     document: dict[str, Any]
+    file: int
+    ordinal: int
 
     @property
     def rank(self) -> tuple[bool, int, int, int]:

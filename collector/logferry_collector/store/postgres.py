@@ -1,0 +1,207 @@
+"""A store in PostgreSQL, for many nodes: `LOGFERRY_STORE=postgresql://host/database`.
+
+Writers queue by an advisory lock, so that what holds for one SQLite file holds here too. A connection that breaks, even
+while it commits, leaves all of a transaction or nothing; the files' versions tell which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
+from logferry_collector.store.fragment import PARAMETER, Sql, sql
+from logferry_collector.store.migrations import check_version, migrate
+from logferry_collector.store.postgres_schema import STEPS
+from logferry_collector.store.postgres_sql import PostgresSQL
+
+try:
+    import psycopg
+    import psycopg_pool
+    from psycopg import conninfo
+except ModuleNotFoundError as error:
+    raise StoreRefusedError(f"a PostgreSQL store needs {error.name}; pip install 'logferry[postgres]'") from error
+
+# Held by whoever writes; the second half of its name is the schema.
+_WRITER = 0x10F
+# Who is cut off must notice within a minute, however the network hides it.
+_CONNECTION = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "application_name": "logferry",
+}
+_ANSWER_MS = 60_000
+# Rows that are on the way at once; libpq before 17 knows one only.
+_ROWS = 500 if psycopg.pq.version() >= 170000 else 1
+# Classes of SQLSTATE that no waiting mends: no such user, database, schema or permission.
+_REFUSED = ("28", "3D", "3F", "42501", "42P07")
+# Rows of one size are copied faster than they are inserted; a few are not.
+_COPY_FROM_ROWS = 20
+
+
+class Postgres(PostgresSQL):
+    """One database; connections come from a pool, so that what is read does not wait for what is written.
+
+    Raises:
+        StoreRefusedError: the URL cannot be used, or a later version wrote the store.
+        StoreDownError: it cannot be reached now.
+
+    """
+
+    def __init__(self, url: str, busy_s: float) -> None:
+        self.url = _without_password(url)
+        try:
+            given = conninfo.conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise StoreRefusedError(f"store {self.url}: {_first_line(error)}; mend LOGFERRY_STORE") from error
+        info = conninfo.make_conninfo("", **{**_CONNECTION, **given})
+        # The first connection is made here: the pool would only say that it has none.
+        with self._reaching(), psycopg.connect(info, autocommit=True) as connection:
+            self._migrate(connection)
+        self._pool = psycopg_pool.ConnectionPool(
+            info,
+            min_size=0,
+            max_size=8,
+            timeout=busy_s,
+            open=True,
+            kwargs={"autocommit": True},
+            configure=_configure,
+            check=psycopg_pool.ConnectionPool.check_connection,
+        )
+
+    def _migrate(self, connection: psycopg.Connection[Any]) -> None:
+        if check_version(_version(connection), STEPS, f"store {self.url}"):
+            return
+        with _transaction(connection) as session:
+            found = _version(connection)
+            check_version(found, STEPS, f"store {self.url}")
+            migrate(session, found, STEPS)
+            session.run(Sql("CREATE TABLE IF NOT EXISTS logferry_version (version BIGINT NOT NULL)"))
+            session.run(Sql("DELETE FROM logferry_version"))
+            session.run(sql("INSERT INTO logferry_version VALUES (?)", len(STEPS)))
+
+    @contextmanager
+    def writing(self) -> Iterator[_Session]:
+        with self._reaching(), self._pool.connection() as connection, _transaction(connection) as session:
+            yield session
+
+    def rows(self, statement: Sql) -> Iterator[tuple[Any, ...]]:
+        with self._reaching(), self._pool.connection() as connection, connection.cursor() as cursor:
+            yield from cursor.stream(_text(statement), statement.bound, size=_ROWS)
+
+    def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        rows = self._answers(query)
+        return next(rows), rows
+
+    def _answers(self, query: str) -> Iterator[Any]:
+        """Yield the names of the columns, then the rows."""
+        with self._reaching(), self._pool.connection() as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute("BEGIN READ ONLY")
+                cursor.execute(f"SET LOCAL statement_timeout = {_ANSWER_MS:d}")
+                # Prepared, so that it is one statement; a cursor, so that it is a query.
+                cursor.execute(f"DECLARE answer NO SCROLL CURSOR FOR {query}".encode(), prepare=True)
+                cursor.execute("FETCH 500 FROM answer")
+                yield [column.name for column in cursor.description or ()]
+                while rows := cursor.fetchall():
+                    yield from rows
+                    cursor.execute("FETCH 500 FROM answer")
+            except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
+                raise QueryError(_first_line(error)) from error
+            except psycopg.errors.QueryCanceled as error:
+                raise QueryError(f"took longer than {_ANSWER_MS // 1000} s") from error
+            finally:
+                if not connection.closed:
+                    connection.rollback()
+
+    def indexes(self) -> set[str]:
+        rows = self.rows(Sql("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"))
+        return {name for (name,) in rows}
+
+    def check(self) -> None:
+        for _ in self.rows(Sql("SELECT 1 FROM logferry_version")):
+            return
+        raise StoreDownError(f"store {self.url}: its tables are gone")
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn the errors of PostgreSQL into the store's own."""
+        try:
+            yield
+        except psycopg.errors.InvalidRegularExpression as error:
+            raise QueryError(_first_line(error)) from error
+        except (psycopg.Error, OSError) as error:
+            state = getattr(error, "sqlstate", None) or ""
+            kind = StoreRefusedError if state.startswith(_REFUSED) or _is_refusal(error) else StoreDownError
+            raise kind(f"store {self.url}: {_first_line(error)}") from error
+
+
+class _Session:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def run(self, statement: Sql) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(_text(statement), statement.bound)
+        return cursor.fetchall() if cursor.description else []
+
+    def insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
+        rows = list(rows)
+        with self._connection.cursor() as cursor:
+            if len(rows) < _COPY_FROM_ROWS:
+                places = ",".join(["%s"] * (columns.count(",") + 1))
+                cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})".encode(), rows)
+                return
+            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+    def note(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            places = ",".join(["%s"] * len(rows[0]))
+            with self._connection.cursor() as cursor:
+                cursor.executemany(f"INSERT INTO {table} VALUES ({places}) ON CONFLICT DO NOTHING".encode(), rows)
+
+
+@contextmanager
+def _transaction(connection: psycopg.Connection[Any]) -> Iterator[_Session]:
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", [_WRITER])
+        yield _Session(connection)
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    # Compiling a query takes longer than any of ours runs.
+    connection.execute("SET jit = off")
+
+
+def _version(connection: psycopg.Connection[Any]) -> int:
+    there = connection.execute("SELECT to_regclass('logferry_version')").fetchone()
+    if there is None or there[0] is None:
+        return 0
+    found = connection.execute("SELECT version FROM logferry_version").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _text(statement: Sql) -> bytes:
+    return statement.text.replace("%", "%%").replace(PARAMETER, "%s").encode()
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:…@", url)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Say whether a connection was refused for good; libpq keeps the SQLSTATE of that to itself."""
+    return bool(re.search(r"FATAL: .*(?:authentication failed|does not exist|no pg_hba.conf entry)", str(error)))
