@@ -33,7 +33,7 @@ class Results:
         return self._store.documents(self._query)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._store.values(self._query, [RUN_ID]))
+        return self._store.count(self._query)
 
     def group(
         self,

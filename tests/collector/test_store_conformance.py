@@ -119,7 +119,7 @@ def test_values_come_in_the_order_of_the_keys(store: Store) -> None:
 def test_lost_is_known_to_conditions_order_and_rows(store: Store) -> None:
     store.commit([intake("/a", record("r", status="RUNNING", host="h")), intake("/b", record("s", status="FAILED"))])
     status = Key("field", ("status",))
-    query = Query(OneOf(status, (Literal("LOST", "LOST"),)), status, True, 5, ("h",), 1_000)
+    query = Query(OneOf(status, (Literal("LOST", "LOST"),)), status, True, 5, lost_hosts=("h",), lost_before_ns=1_000)
     assert [document["status"] for document in store.documents(query)] == ["LOST"]
     assert runs(store, replace(query, lost_before_ns=4)) == []
     assert store.running_hosts() == ["h"]
