@@ -36,6 +36,9 @@ from logferry_agent.spools import look, read_about
 _log = logging.getLogger(__name__)
 # A death is to be noticed within a second.
 SCAN_S = 0.4
+# A living process may have let go of its spool (its run was finished, it executed another program): every so many
+# looks the locks of all are tried.
+_LOOKS_PER_ROUND = 12
 _SLICE_BYTES = 1 << 20
 # Each adoption in progress holds a segment of a spool in memory.
 _AT_ONCE = 4
@@ -82,6 +85,7 @@ class Adoption:
         self._missed: set[str] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._looking = asyncio.Lock()
+        self._looks = 0
 
     @property
     def under_way(self) -> int:
@@ -109,7 +113,7 @@ class Adoption:
     async def _look_once(self) -> None:
         busy = self._tasks.keys() | self._sealed.keys()
         known = {one.id for one in self._producers}
-        seen = await self._call(look, self._root, busy, known)
+        seen = await self._call(look, self._root, busy | self._certain(), known)
         for name, about in seen.living:
             self._introduce(name, about)
         for one in self._producers:
@@ -123,8 +127,16 @@ class Adoption:
         await self.remove_sealed()
         self._retire()
 
+    def _certain(self) -> set[str]:
+        """Return whose locks need not be tried this time: trying a thousand of them is work, and they live."""
+        self._looks += 1
+        if self._looks % _LOOKS_PER_ROUND == 0:
+            return set()
+        return {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
+
     async def finish(self) -> None:
         """Adopt everybody who is dead now, to the end."""
+        self._looks = -1  # with the next look, everybody's lock is tried
         await self.look()
         await _until(lambda: not self._tasks)
 

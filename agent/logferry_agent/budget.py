@@ -6,6 +6,7 @@ such runs are refused, and all others go on. Without such an output the writer i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from logferry_agent.producers import Run
@@ -18,8 +19,9 @@ class Budget:
         self.over = False
         self._held: AbstractSet[Run] = frozenset()
 
-    def refresh(self, used_bytes: int, limit_bytes: int, held_runs: AbstractSet[Run]) -> None:
-        self.over, self._held = used_bytes > limit_bytes, held_runs
+    def refresh(self, used_bytes: int, limit_bytes: int, held_runs: Callable[[], AbstractSet[Run]]) -> None:
+        self.over = used_bytes > limit_bytes
+        self._held = held_runs() if self.over else frozenset()
 
     def full(self, run: Run) -> bool:
         return self.over and (not self._held or run in self._held)

@@ -158,7 +158,7 @@ class Agent:
     async def _tick(self) -> None:
         """Look after what no event announces."""
         while self._journal.running:
-            self._budget.refresh(self._journal.used_bytes, self._config.journal_bytes, self._writer.held_runs())
+            self._budget.refresh(self._journal.used_bytes, self._config.journal_bytes, self._writer.held_runs)
             self._receiver.tell()
             await asyncio.sleep(_TICK_S)
 

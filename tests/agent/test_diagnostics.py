@@ -27,16 +27,16 @@ def test_repeats_are_filtered_by_time_and_their_number_is_said() -> None:
 
 def test_over_budget_only_runs_with_a_held_output_are_refused() -> None:
     budget = Budget()
-    budget.refresh(10, 5, {("exp", "held")})
+    budget.refresh(10, 5, lambda: {("exp", "held")})
     assert budget.full(("exp", "held"))
     assert not budget.full(("exp", "fine"))
 
 
 def test_over_budget_without_a_held_output_everybody_waits() -> None:
     budget = Budget()
-    budget.refresh(10, 5, set())
+    budget.refresh(10, 5, set)
     assert budget.full(("exp", "fine"))
-    budget.refresh(4, 5, {("exp", "fine")})
+    budget.refresh(4, 5, lambda: {("exp", "fine")})
     assert not budget.full(("exp", "fine"))
 
 

@@ -87,6 +87,18 @@ def test_producers_of_one_process_share_a_descriptor_until_the_last_is_forgotten
         end(process)
 
 
+def test_who_certainly_lives_is_known_of_all_at_once_until_one_dies(exits: Exits) -> None:
+    with job("pass") as first, job("pass") as second:
+        exits.watch("first", about(first.pid))
+        exits.watch("another run of it", about(first.pid))
+        exits.watch("second", about(second.pid))
+        assert exits.living() == {"first", "another run of it", "second"}
+        end(first)
+        assert exits.living() == {"second"}
+        exits.forget("second", about(second.pid))
+        assert exits.living() == set()
+
+
 def test_a_process_that_took_the_number_of_another_is_not_taken_for_it(exits: Exits) -> None:
     with job("") as process:
         other = about(process.pid) | {"pid_start": 1}
