@@ -110,9 +110,22 @@ def status_path(home: Home) -> Path:
 
 def write_status(home: Home, status: dict[str, Any]) -> None:
     """Replace the status file; a home that cannot be written has the log to say so."""
-    path = status_path(home)
+    path, data = status_path(home), f"{json.dumps(status)}\n".encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(status) + "\n", encoding="utf-8")
+        temporary.write_bytes(data)
         temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _overwrite(path, data)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    """Write over a file: where the disk is full, that has room."""
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)

@@ -17,16 +17,32 @@ _SIZE_BYTES = 6 << 30
 _PAGE_BYTES = 4096
 
 
+def in_namespace() -> tuple[list[str], str]:
+    """Return what to put before a command so that it may mount disks that nobody else sees, or why that cannot be."""
+    problem = ""
+    for options in (["--mount"], ["--map-root-user", "--mount"]):
+        command = ["unshare", *options, "--propagation", "private"]
+        try:
+            tried = subprocess.run(
+                [*command, "mount", "-t", "tmpfs", "soak", "/tmp"], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError as error:
+            return [], str(error)
+        if tried.returncode == 0:
+            return command, ""
+        problem = tried.stderr.strip() or f"unshare ended with {tried.returncode}"
+    return [], problem
+
+
 def enter_namespace(*arguments: str) -> str:
     """Start this program again in a mount namespace of its own, and not return; return why that is not possible."""
     if _INSIDE in os.environ:
         return os.environ[_INSIDE]
-    for options in (["--mount"], ["--map-root-user", "--mount"]):
-        command = ["unshare", *options, "--propagation", "private"]
-        tried = subprocess.run([*command, "mount", "-t", "tmpfs", "soak", "/tmp"], capture_output=True, check=False)
-        if tried.returncode == 0:
-            os.execvpe("unshare", [*command, sys.executable, sys.argv[0], *arguments], os.environ | {_INSIDE: ""})
-    return tried.stderr.decode().strip() or f"unshare ended with {tried.returncode}"
+    command, problem = in_namespace()
+    if command:
+        command += [sys.executable, sys.argv[0], *arguments]
+        os.execvpe(command[0], command, os.environ | {_INSIDE: ""})
+    return problem
 
 
 class Disk:

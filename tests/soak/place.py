@@ -102,7 +102,7 @@ class Place:
     def orphan(self) -> None:
         """Kill the job's first process only; its children log on until the place's job is ended."""
         if self._process and self._job:
-            self._process.kill()
+            os.kill(self._process.pid, signal.SIGKILL)  # Popen's own way would reap it
             self.kills += 1
             # A child that joins later may take the run over, and end it as it is told.
             self._job.ends |= {"KILLED", "COMPLETED"}

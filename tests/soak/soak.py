@@ -26,7 +26,7 @@ from schedule import DISKS, PLACES, SERVICES, Action, schedule
 
 SETTLE_S = 120.0
 # So that files rotate, segments roll, checkpoints are many and a spool is full soon without an agent.
-_CONFIG = """spool_bytes = 1000000
+_CONFIG = """spool_bytes = 4000000
 [agent]
 rotate_bytes = 1000000
 rotate_age_s = 600
