@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from logferry.settings import SettingsError, program_table
+from logferry_collector.formats.columns import Columns
+from logferry_collector.formats.content import Reading
 
 
 class CollectorConfig(BaseModel):
@@ -24,6 +26,15 @@ class CollectorConfig(BaseModel):
     batch_files: Annotated[int, Field(ge=1, le=10_000)] = 500
     # After a store that could not be written, wait this long at most before the next try.
     backoff_max_s: Annotated[float, Field(ge=0.05, le=3_600)] = 30.0
+    # A pickle is a program; ours runs none of it, but whoever needs no pickles need not rely on that.
+    pickle: bool = False
+    # Where columns go that the rules of formats/columns.py do not know, or put elsewhere.
+    columns: dict[str, Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]] = {}
+
+    @property
+    def reading(self) -> Reading:
+        """What formats need to know."""
+        return Reading(Columns(self.columns), self.pickle)
 
 
 def load_config(path: Path | None) -> CollectorConfig:

@@ -17,11 +17,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from logferry_collector.discover import Discover
-from logferry_collector.formats import Format, format_of
+from logferry_collector.formats import Content, Format, Reading, format_of
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.store import Store
-from logferry_collector.tail import Slice, UnreadableError, digest, line_end, marker, opened, read_on, was_renamed
+from logferry_collector.tail import (
+    Slice,
+    UnreadableError,
+    beginning,
+    digest,
+    line_end,
+    marker,
+    opened,
+    read_on,
+    was_renamed,
+)
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
@@ -48,17 +58,26 @@ class Consolidator:
         settle_s: after this time without a change a file is no longer being written.
         batch_files: at most so many files in one transaction.
         clock_ns: the time of day, comparable to files' times.
+        reading: what the configuration says of formats.
 
     """
 
     def __init__(
-        self, store: Store, discover: Discover, *, settle_s: float, batch_files: int, clock_ns: Callable[[], int]
+        self,
+        store: Store,
+        discover: Discover,
+        *,
+        settle_s: float,
+        batch_files: int,
+        clock_ns: Callable[[], int],
+        reading: Reading,
     ) -> None:
         self._store = store
         self._discover = discover
         self._settle_ns = int(settle_s * 1e9)
         self._batch_files = batch_files
         self._clock_ns = clock_ns
+        self._reading = reading
 
     def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
         """Take in some files; return how many changes were committed.
@@ -111,6 +130,9 @@ class Consolidator:
         problem = found.problem if form else found.problem or "is of no known format"
         if problem or form is None:
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, problem))
+        missing = form.missing(self._reading)
+        if missing:
+            return self._refused(found, state, Reject(0, Fault.UNAVAILABLE, missing))
         try:
             with opened(found.path) as fd:
                 part = read_on(fd, form, state)
@@ -134,10 +156,15 @@ class Consolidator:
         # A time far in the future is that of another clock, which says nothing.
         settled = age_ns >= self._settle_ns or age_ns < -self._settle_ns
         if behind is None:
-            parsed = form.parse(part.data, part.lines, end=settled and part.at_end)
+            head = beginning(fd) if form.grows and part.start else b""
+            parsed = form.parse(Content(part.data, part.lines, settled and part.at_end, head, self._reading))
         else:
             parsed = Parsed(
-                [], behind - part.start, 1, [Reject(part.lines + 1, Fault.TOO_LARGE, _too_large(part, form))]
+                [],
+                behind - part.start,
+                1,
+                [Reject(part.lines + 1, Fault.TOO_LARGE, _too_large(part, form))],
+                rows=True,
             )
         more = bool(parsed.taken) and not part.at_end
         waits = bool(parsed.unfinished) and not more and not settled
@@ -166,16 +193,16 @@ class Consolidator:
         records: list[Record] = []
         rejects = list(parsed.rejects)
         for ordinal, document in parsed.documents:
-            line = ordinal if form.grows else 0
+            line = ordinal if parsed.rows else 0
             try:
-                records.append(record_of(document, found, form, ordinal))
+                records.append(record_of(document, found, ordinal, row=parsed.rows))
             except NoResultError as error:
                 rejects.append(Reject(line, Fault.INVALID, str(error)))
         if parsed.unfinished and settled:
             line = new.lines + 1 if form.grows else 0
             rejects.append(Reject(line, Fault.INCOMPLETE, parsed.unfinished))
         # A document that went bad is mended sooner or later: what it said before stands until then.
-        keeps = not form.grows and not records
+        keeps = not form.grows and not records and bool(rejects)
         return Intake(new, records, rejects, None if keeps else part.lines)
 
     def _old_name(self, new: FileState, part: Slice, fd: int, form: Format) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from logferry.layout import safe_component
 from logferry.results import validate
-from logferry_collector.formats import Format
+from logferry_collector.formats import stem_of
 from logferry_collector.records import Found, Record
 
 _PART = ".part-"
@@ -18,8 +18,14 @@ class NoResultError(ValueError):
     """A document is no result; the message says why and what would help."""
 
 
-def record_of(document: Any, found: Found, form: Format, ordinal: int) -> Record:
+def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record:
     """Return the row that a document makes, with the ids that it lacks filled in.
+
+    Args:
+        document: what a format read.
+        found: the file, by whose path a document without ids is named.
+        ordinal: which of the file's documents it is.
+        row: the file may hold several.
 
     Raises:
         NoResultError: a field of a wrong type, an unsafe id, or no id.
@@ -28,15 +34,13 @@ def record_of(document: Any, found: Found, form: Format, ordinal: int) -> Record
     problem = validate(document) or _out_of_range(document)
     if problem:
         raise NoResultError(problem)
-    name = os.path.basename(found.path)
-    stem = next(name.removesuffix(suffix) for suffix in form.suffixes if name.endswith(suffix))
-    run, part, _ = stem.partition(_PART)
+    run, part, _ = stem_of(os.path.basename(found.path)).partition(_PART)
     run_id = document.get("run_id")
     experiment_id = document.get("experiment_id")
     if experiment_id is None:
-        experiment_id = _directory(found)
+        experiment_id = found.experiment or _directory(found)
     if run_id is None:
-        run_id = f"{run}-{ordinal}" if form.grows else run
+        run_id = "-".join([*_between(found), run, *([str(ordinal)] if row else [])])
     try:
         document["experiment_id"] = safe_component(experiment_id, "experiment id")
         document["run_id"] = safe_component(run_id, "run id")
@@ -53,6 +57,12 @@ def _directory(found: Found) -> str:
             "no experiment_id, and the file lies in no experiment's directory; add one or move the file"
         )
     return inside[0]
+
+
+def _between(found: Found) -> list[str]:
+    """Return the directories between the experiment's and the file: `seed1/r.json` and `seed2/r.json` are two runs."""
+    inside = os.path.relpath(found.path, found.base).split(os.sep)
+    return inside[:-1] if found.experiment else inside[1:-1]
 
 
 def _out_of_range(document: dict[str, Any]) -> str:

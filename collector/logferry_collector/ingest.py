@@ -8,7 +8,7 @@ from pathlib import Path
 
 from logferry.cli import FINE, NO, Parser, UsageError, settings_of
 from logferry.layout import Home
-from logferry_collector.config import load_config
+from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.consolidate import Consolidator
 from logferry_collector.discover import Discover
 from logferry_collector.output import print_json
@@ -30,7 +30,7 @@ def ingest(arguments: list[str]) -> int:
     try:
         store = open_url(url_of(settings))
         try:
-            taken = _take(store, options.paths, Home(settings.home), load_config(settings.config).batch_files)
+            taken = _take(store, options.paths, Home(settings.home), load_config(settings.config))
             return _tell(*taken, as_json=options.json)
         finally:
             store.close()
@@ -41,12 +41,16 @@ def ingest(arguments: list[str]) -> int:
         return NO
 
 
-def _take(store: Store, paths: list[Path], home: Home, batch_files: int) -> tuple[int, int, list[tuple[str, Reject]]]:
+def _take(
+    store: Store, paths: list[Path], home: Home, config: CollectorConfig
+) -> tuple[int, int, list[tuple[str, Reject]]]:
     """Take in what is there; return how many files that were, how many changes, and what was refused."""
     # Nothing is known, so that everything is looked at; what the store has already is not taken in twice.
     discover = Discover([], {}, time.time_ns)
     # Who names a file says that it is whole.
-    consolidator = Consolidator(store, discover, settle_s=0, batch_files=batch_files, clock_ns=time.time_ns)
+    consolidator = Consolidator(
+        store, discover, settle_s=0, batch_files=config.batch_files, clock_ns=time.time_ns, reading=config.reading
+    )
     found = [one for path in paths for one in _below(path, home)]
     taken = consolidator.take(found)
     looked_at = {one.path for one in found}

@@ -7,7 +7,7 @@ both, and the store commits it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -49,11 +49,15 @@ _HALF = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A path to look at. `base` is the directory below which the first component names the experiment."""
+    """A path to look at.
+
+    `base` is the directory below which the first component names the experiment, unless `experiment` does.
+    """
 
     path: str
     base: str
     problem: str = ""  # why it cannot be looked at; empty: a regular file
+    experiment: str = ""
 
 
 class Fault(StrEnum):
@@ -64,6 +68,7 @@ class Fault(StrEnum):
     UNREADABLE = "unreadable"  # a link, a FIFO, no permission
     TOO_LARGE = "too large"
     DUPLICATE = "duplicate"  # the same run twice in one file
+    UNAVAILABLE = "unavailable"  # a package or a permission is missing to read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Parsed:
     """What a format made of some bytes.
 
     `taken` bytes and `lines` lines are done with. What lies beyond does not parse yet: `unfinished` says why, and is
-    empty where nothing lies beyond.
+    empty where nothing lies beyond. `rows`: the documents are rows, each of which is refused by itself.
     """
 
     documents: list[tuple[int, Any]]  # ordinal from 1, document
@@ -88,6 +93,10 @@ class Parsed:
     lines: int
     rejects: list[Reject] = field(default_factory=list)
     unfinished: str = ""
+    rows: bool = False
+
+    def waiting_for(self, unfinished: str) -> Parsed:
+        return replace(self, unfinished=unfinished)
 
 
 @dataclass(frozen=True, slots=True)

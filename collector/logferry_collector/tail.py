@@ -120,6 +120,11 @@ def marker(fd: int, offset: int) -> bytes:
     return digest(_read(fd, size, offset - size))
 
 
+def beginning(fd: int) -> bytes:
+    """Return the first bytes of a file, where a header says what its lines mean."""
+    return _read(fd, MARKER_BYTES, 0)
+
+
 def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 

@@ -20,7 +20,12 @@ class TakeIn:
     ) -> None:
         self.discover = Discover([str(home.results)], store.stamps(), clock_ns)
         self.consolidator = Consolidator(
-            store, self.discover, settle_s=config.settle_s, batch_files=config.batch_files, clock_ns=clock_ns
+            store,
+            self.discover,
+            settle_s=config.settle_s,
+            batch_files=config.batch_files,
+            clock_ns=clock_ns,
+            reading=config.reading,
         )
 
     def __call__(self) -> int:

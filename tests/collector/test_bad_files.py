@@ -48,7 +48,7 @@ def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ([1, 2], "not an object"),
+        ("7", "not an object"),
         ({"metrics": [1]}, "metrics is a list"),
         ({"config": "x"}, "config is a str"),
         ({"revision": 1 << 64}, "revision is beyond 64 bits"),
@@ -142,7 +142,7 @@ def test_a_file_directly_below_results_needs_an_experiment_id(place: Place) -> N
 
 
 def test_the_reject_of_a_file_that_is_gone_goes_too(place: Place) -> None:
-    path = place.write("e/bad.json", [])
+    path = place.write("e/bad.json", "7")
     place.collect()
     path.unlink()
     place.collect()
@@ -150,7 +150,7 @@ def test_the_reject_of_a_file_that_is_gone_goes_too(place: Place) -> None:
 
 
 def test_an_unchanged_reject_is_not_read_again(place: Place) -> None:
-    place.write("e/bad.json", [])
+    place.write("e/bad.json", "7")
     place.collect()
     place.ahead_s += 1
     place.collect()
@@ -201,8 +201,8 @@ def test_rejects_stand_again_when_their_directory_comes_back(place: Place, resta
     place.write("e/was-good.json", SAMPLE)
     place.append("e/rows.jsonl", {"run_id": "one"}, "bad", {"run_id": "two"})
     place.collect()
-    place.write("e/was-good.json", [])
-    place.write("e/bad.json", [])
+    place.write("e/was-good.json", "7")
+    place.write("e/bad.json", "7")
     place.collect()
     before = place.faults()
     away = place.home.results.rename(place.home.path / "away")

@@ -26,7 +26,10 @@ def test_the_order_of_fields_stays_as_it_was(place: Place) -> None:
 def test_missing_ids_are_taken_from_directory_and_name(place: Place) -> None:
     place.write("exp7/deeper/run-3.json", {"status": "COMPLETED"})
     place.collect()
-    assert [(d["experiment_id"], d["run_id"]) for d in place.documents()] == [("exp7", "run-3")]
+    place.write("exp7/other/run-3.json", {"status": "FAILED"})
+    place.collect()
+    found = [(d["experiment_id"], d["run_id"]) for d in place.documents()]
+    assert found == [("exp7", "deeper-run-3"), ("exp7", "other-run-3")]
 
 
 def test_unknown_fields_are_kept_and_can_be_asked_for(place: Place) -> None:

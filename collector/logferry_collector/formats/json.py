@@ -1,4 +1,4 @@
-"""One JSON document per file: what the SDK writes, and `<run>.part-<producer>.json` of a run's other processes."""
+"""One JSON document per file, or a list of them: what the SDK writes, and `<run>.part-<producer>.json` beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.records import Fault, Parsed, Reject
+from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished
+from logferry_collector.records import Parsed
 
 # SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
 MAX_DEPTH = 100
@@ -19,18 +20,20 @@ class JSON:
     grows = False
     max_bytes = MAX_DOCUMENT_BYTES
 
-    def parse(self, data: bytes, lines: int, *, end: bool) -> Parsed:  # noqa: ARG002 - a whole file has no cursor
+    def missing(self, reading: Reading) -> str:  # noqa: ARG002 - nothing ever is
+        return ""
+
+    def parse(self, content: Content) -> Parsed:
+        data, columns = content.data, content.reading.columns
         try:
-            document = decode(data)
+            value = decode(data)
         except BeyondError as error:
-            return Parsed([], len(data), 0, [Reject(0, Fault.INVALID, str(error))])
+            return refused(data, str(error))
         except ValueError as error:
-            return Parsed([], 0, 0, unfinished=f"not JSON: {error}" if data.strip() else "the file is empty")
-        return Parsed([(1, document)], len(data), 0)
-
-
-class BeyondError(ValueError):
-    """A document is whole, and beyond what a store keeps: nested too deep, or a number of thousands of digits."""
+            return unfinished(data, f"not JSON: {error}")
+        several = isinstance(value, list)
+        documents = enumerate(value if several else [value], 1)
+        return Parsed([(number, columns.nested(one)) for number, one in documents], len(data), 0, rows=several)
 
 
 def decode(data: bytes) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from json import JSONDecodeError
 
+from logferry_collector.formats.columns import Columns
+from logferry_collector.formats.content import Content, Reading
 from logferry_collector.formats.json import decode
 from logferry_collector.records import Fault, Parsed, Reject
 
@@ -19,20 +21,25 @@ class JSONLines:
     # A batch of parsed documents takes about ten times its bytes in memory.
     max_bytes = 8 << 20
 
-    def parse(self, data: bytes, lines: int, *, end: bool) -> Parsed:
-        *whole, tail = data.split(b"\n")
-        parsed = Parsed([], len(data) - len(tail), len(whole))
-        for number, line in enumerate(whole, lines + 1):
-            _take(line, number, parsed)
-        unfinished = _last(tail, lines + len(whole) + 1, parsed, end=end) if tail.strip() else ""
-        return Parsed(parsed.documents, parsed.taken, parsed.lines, parsed.rejects, unfinished)
+    def missing(self, reading: Reading) -> str:  # noqa: ARG002 - nothing ever is
+        return ""
+
+    def parse(self, content: Content) -> Parsed:
+        *whole, tail = content.data.split(b"\n")
+        columns = content.reading.columns
+        parsed = Parsed([], len(content.data) - len(tail), len(whole), rows=True)
+        for number, line in enumerate(whole, content.lines + 1):
+            _take(line, number, columns, parsed)
+        if not tail.strip():
+            return parsed
+        return parsed.waiting_for(_last(tail, content.lines + len(whole) + 1, columns, parsed, end=content.end))
 
 
-def _take(line: bytes, number: int, into: Parsed) -> None:
+def _take(line: bytes, number: int, columns: Columns, into: Parsed) -> None:
     if not line.strip():
         return
     try:
-        into.documents.append((number, decode(line)))
+        into.documents.append((number, columns.nested(decode(line))))
     except ValueError as error:
         into.rejects.append(Reject(number, Fault.INVALID, f"not JSON: {_why(error)}"))
 
@@ -44,12 +51,12 @@ def _why(error: ValueError) -> str:
     return f"{error.msg.removesuffix(' at')} at column {error.colno}"
 
 
-def _last(tail: bytes, number: int, into: Parsed, *, end: bool) -> str:
+def _last(tail: bytes, number: int, columns: Columns, into: Parsed, *, end: bool) -> str:
     try:
         document = decode(tail)
     except ValueError as error:
         return f"last line: not JSON: {_why(error)}"
     if not end:
         return "last line: without its line feed"
-    into.documents.append((number, document))
+    into.documents.append((number, columns.nested(document)))
     return ""

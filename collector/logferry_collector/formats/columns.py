@@ -1,0 +1,141 @@
+"""From flat columns to a result document: which column is an id, a setting, an outcome or something else.
+
+The rules, the first that fits decides (docs/results.md has them as a table):
+
+1. what the user says in `[collector.columns]`;
+2. the names that W&B's and MLflow's exports use, where the other columns show that it is one (names.py);
+3. the fields of a result document by their own names;
+4. a prefix: `config.` `config_` `config/` `params.` …, `metrics.` `summary.` …, `environment.`, `exit.`;
+5. well-known words: `lr` and `seed` are settings, `acc` and `val_loss` are outcomes;
+6. everything else stays as a field of its own name: whether a number was chosen or found is not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from logferry.results import FIELDS
+from logferry_collector.formats import meaning
+from logferry_collector.formats.values import literal, plain
+
+Path = tuple[str, ...]
+_MAPS = frozenset({"config", "metrics", "environment", "exit"})
+_MAX_PLANS = 64
+
+
+class Columns:
+    """Which column goes where.
+
+    Args:
+        own: the user's rules: a name, or a pattern as in file names, and where it goes: a field (`run_id`), a dotted
+            key (`config.lr`), or `config` or `metrics` for the key of the column's own name.
+
+    """
+
+    def __init__(self, own: Mapping[str, str] | None = None) -> None:
+        self._own = dict(own or {})
+        self._plans: dict[tuple[Path, bool], Plan] = {}
+
+    def plan(self, names: Sequence[str], *, text: bool = False) -> Plan:
+        """Return how rows with these columns become documents; `text`: their values are the text of cells."""
+        key = (tuple(names), text)
+        found = self._plans.get(key)
+        if found is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            found = self._plans[key] = Plan(names, self._targets(names), text=text)
+        return found
+
+    def nested(self, document: Any) -> Any:
+        """Return a document with its flat columns in their places, if they are flat; else as it is."""
+        if type(document) is not dict or "config" in document or "metrics" in document:
+            return document
+        if not any(name.startswith(meaning.DOTTED) or name in self._own for name in document):
+            return document
+        return self.plan(tuple(document)).document(list(document.values()))
+
+    def _targets(self, names: Sequence[str]) -> list[Path]:
+        export = meaning.export_of(names)
+        targets = [self._by_rule(name) or export.get(name) or _by_name(name) for name in names]
+        leaves = set(targets)
+        # `config.a` beside `config.a.b`: a key cannot be a value and a map, so the longer one keeps its dots.
+        return [
+            path if not any(path[:size] in leaves for size in range(2, len(path))) else (path[0], ".".join(path[1:]))
+            for path in targets
+        ]
+
+    def _by_rule(self, name: str) -> Path | None:
+        rule = self._own.get(name)
+        if rule is None:
+            rule = next((rule for pattern, rule in self._own.items() if fnmatchcase(name, pattern)), None)
+        if rule is None:
+            return None
+        return (rule, name) if rule in _MAPS else tuple(rule.split("."))
+
+
+def _by_name(name: str) -> Path:
+    if name in FIELDS:
+        return (name,)
+    for prefix, section in meaning.PREFIXES:
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return _dotted(section, name[len(prefix) :])
+    section = meaning.section_of_word(name)
+    if section:
+        return (section, name)
+    return (name.lstrip("+") or name,)
+
+
+def _dotted(section: str, name: str) -> Path:
+    parts = tuple(name.split("."))
+    return (section, *parts) if all(parts) else (section, name)
+
+
+class Plan:
+    """How the values of a row become a document."""
+
+    def __init__(self, names: Sequence[str], targets: Sequence[Path], *, text: bool) -> None:
+        self._cells: list[tuple[Path, Callable[[Any], Any]]] = [
+            (path, _converter(name, path, text=text)) for name, path in zip(names, targets, strict=True)
+        ]
+
+    def document(self, values: Iterable[Any]) -> dict[str, Any]:
+        """Return the document of a row; a value that is missing makes no key.
+
+        Raises:
+            ValueError: a value is nested too deep.
+
+        """
+        document: dict[str, Any] = {}
+        for (path, convert), value in zip(self._cells, values, strict=True):
+            found = convert(value)
+            if found is None:
+                continue
+            if len(path) == 1:
+                known = document.get(path[0])
+                both = isinstance(known, dict) and isinstance(found, dict)
+                document[path[0]] = known | found if both else found
+                continue
+            inner = document
+            for part in path[:-1]:
+                below = inner.get(part)
+                if not isinstance(below, dict):
+                    below = inner[part] = {}
+                inner = below
+            inner[path[-1]] = found
+        meaning.completed(document)
+        return document
+
+
+def _converter(name: str, path: Path, *, text: bool) -> Callable[[Any], Any]:
+    special = meaning.CONVERTERS.get(path[0]) if len(path) == 1 else None
+    if path == ("tags", name):  # MLflow's tags are keys with values, ours are words
+        return lambda value: None if value is None else value
+    if special is None:
+        return literal if text else plain
+    if not text:
+        return lambda value: None if (found := plain(value)) is None else special(found)
+    if path[0] in meaning.TEXTS:
+        return lambda value: value or None
+    return lambda value: None if (found := literal(value)) is None else special(found)

@@ -1,0 +1,82 @@
+"""What every format does: bytes in, documents out.
+
+A format knows nothing of files, cursors or the store. One that `grows` is read from where it was left; the others are
+read whole whenever they change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from logferry.results import MAX_DOCUMENT_BYTES
+from logferry_collector.formats.columns import Columns
+from logferry_collector.records import Fault, Parsed, Reject
+
+# Documents of one file are in memory together, at about ten times their bytes: the most that is unpacked or decoded.
+MAX_UNPACKED = MAX_DOCUMENT_BYTES
+# Rows times columns of one table that is read whole; as documents they take a few hundred bytes each.
+MAX_CELLS = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the configuration says of reading."""
+
+    columns: Columns = field(default_factory=Columns)
+    pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What there is to read.
+
+    Args:
+        data: the whole file, or for a format that grows, what lies behind the cursor.
+        lines: how many lines lie before `data`.
+        end: nothing was written for the settle time and `data` reaches to the end of the file: a last line without its
+            line feed is whole if it parses.
+        head: the beginning of the file, for a format whose first line says what the others mean.
+        reading: what the configuration says.
+
+    """
+
+    data: bytes
+    lines: int = 0
+    end: bool = True
+    head: bytes = b""
+    reading: Reading = field(default_factory=Reading)
+
+
+class Format(Protocol):
+    """How one kind of file is read."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The endings of its files' names, in small letters."""
+
+    @property
+    def grows(self) -> bool: ...
+    @property
+    def max_bytes(self) -> int:
+        """The most that is read at once: a whole file, or for one that grows, its longest line."""
+
+    def missing(self, reading: Reading) -> str:
+        """Return what is missing to read such files here, a package or a permission, or the empty string."""
+
+    def parse(self, content: Content) -> Parsed:
+        """Turn bytes into documents; whatever the bytes are, this does not raise."""
+
+
+class BeyondError(ValueError):
+    """Data is whole, and beyond what a store keeps: nested too deep, too large, or a number of thousands of digits."""
+
+
+def refused(data: bytes, reason: str, fault: Fault = Fault.INVALID) -> Parsed:
+    """Return that a whole file is done with, and no result."""
+    return Parsed([], len(data), 0, [Reject(0, fault, reason)])
+
+
+def unfinished(data: bytes, reason: str) -> Parsed:
+    """Return that a whole file does not parse, and may be half written."""
+    return Parsed([], 0, 0, unfinished=reason if data.strip() else "the file is empty")
