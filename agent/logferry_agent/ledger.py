@@ -16,8 +16,6 @@ from logferry_agent.segment import AGENT, EVENTS, HELLO, Entry, Record
 
 AGENT_NAME = "agent"
 SEAL = "logferry.seal"
-# The last record of a producer is small: its name, its status, and how the process ended.
-_END_WITHIN = 64 << 10
 # A traceback's beginning and more; of a forged end no more than that.
 _MAX_TEXT, _MAX_KEYS = 8192, 8
 _EVENT = (int, int, str, str | None, dict)
@@ -126,17 +124,23 @@ def _is_sound(row: Row) -> bool:
 
 
 def end_of(payload: bytes) -> dict[str, Any] | None:
-    """Return the fields of `logferry.end` where the last of these spool records is one."""
-    if payload.rfind(END.encode(), -_END_WITHIN) < 0:
+    """Return the fields of `logferry.end` where one of these spool records is one.
+
+    It need not be the last: a process may log on while its interpreter is taken down.
+    """
+    if END.encode() not in payload:
         return None
     try:
         unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(payload))
         unpacker.feed(payload)
-        event = [*unpacker][-1]
-    except (ValueError, TypeError, IndexError, RecursionError):  # not ours to judge here: the writer marks it
+        events = [*unpacker][2::3]
+    except (ValueError, TypeError, RecursionError):  # not ours to judge here: the writer marks it
         return None
-    is_end = isinstance(event, list) and len(event) == 5 and event[1:3] == [SYSTEM, END] and isinstance(event[4], dict)
-    return _known_end(event[4]) if is_end else None
+    return next((_known_end(event[4]) for event in reversed(events) if _is_end(event)), None)
+
+
+def _is_end(event: Any) -> bool:
+    return isinstance(event, list) and len(event) == 5 and event[1:3] == [SYSTEM, END] and isinstance(event[4], dict)
 
 
 def _known_end(fields: dict[Any, Any]) -> dict[str, Any]:

@@ -305,14 +305,18 @@ class Buffer:
         """Return how many bytes are on their way to the agent."""
         return sum(sent.stop - sent.start for sent in self._sent)
 
+    def settle(self) -> None:
+        """Append what waits for the end of a `_roll` that a signal's handler, which ends the process, is inside of."""
+        with self._lock:
+            self._rolling = False
+            late, self._late = self._late, []
+            for level, record in late:
+                self._put(record, level)
+
     def close(self) -> None:
         """Take no more events. The files stay: the agent adopts them once the lock is free."""
         with self._lock:
-            if self._rolling:  # from a signal's handler inside of `_roll`: what waits for its end would be lost
-                self._rolling = False
-                late, self._late = self._late, []
-                for level, record in late:
-                    self._put(record, level)
+            self.settle()
             self._closed = True
             self._set_threshold()
             self._segments.active.retire()

@@ -1,9 +1,9 @@
 """How the end of the process becomes the end of its runs, as far as that is visible from inside.
 
-While runs are active, and only then: `sys.excepthook` and `sys.exit` are looked at in passing (see leaving.py), the
-signals that would end the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit`
-finishes what is open. `multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for
-`atexit` there. Where nothing bad is to be seen, the end is only implied: the exit status may know better.
+While runs are active, and only then: `sys.exit` is looked at in passing (see leaving.py), the signals that would end
+the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit` finishes what is open.
+`multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for `atexit` there. Where
+nothing bad is to be seen, the end is only implied: the exit status may know better.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Protocol
 
 from logferry.leaving import Leaving
@@ -37,7 +37,6 @@ class Ending:
         self._finish_all = finish_all
         self._watching = False
         self._signal = 0  # waits for the end that it interrupted
-        self._error: BaseException | None = None
         self._leaving = Leaving()
         self._child_of_multiprocessing = 0
 
@@ -46,8 +45,6 @@ class Ending:
         if self._watching:
             return
         self._watching = True
-        self._old_hook, self._hook = sys.excepthook, self._on_exception
-        sys.excepthook = self._hook
         self._leaving.watch()
         atexit.register(self._at_exit)
         self._caught = []
@@ -62,8 +59,6 @@ class Ending:
         if not self._watching:
             return
         self._watching = False
-        if sys.excepthook == self._hook:
-            sys.excepthook = self._old_hook
         self._leaving.rest()
         atexit.unregister(self._at_exit)
         if threading.current_thread() is threading.main_thread():
@@ -81,10 +76,6 @@ class Ending:
         self._child_of_multiprocessing = os.getpid()
         sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=-100)
 
-    def _on_exception(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        self._error = error
-        self._old_hook(kind, error, traceback)
-
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         over = True
         try:
@@ -96,8 +87,9 @@ class Ending:
 
     def _at_exit(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
-            # A child of multiprocessing ends while its exception is still on its way.
-            error = self._error or sys.exc_info()[1] or self._leaving.uncaught()
+            # The interpreter notes what nobody caught, whatever hook shows it. A child of multiprocessing ends while
+            # its exception is still on its way.
+            error = getattr(sys, "last_value", None) or sys.exc_info()[1] or self._leaving.uncaught()
             self._finish_all(*verdict(error), implied=error is None)
 
 

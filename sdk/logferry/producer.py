@@ -88,17 +88,28 @@ class Producer:
             "shed": sum(self._buffer.head.shed_counts().values()),
         }
 
-    def close(self, time_ns: int, end: dict[str, Any], deadline: float) -> None:
-        """Write the last record and let go of everything but the files, which the agent adopts.
+    def put_end(self, time_ns: int, end: dict[str, Any]) -> None:
+        """Write the last record: how the process ended."""
+        self._buffer.report_gap()
+        self.put(END, time_ns, end)
+        self._buffer.settle()
+
+    def leave(self, deadline: float) -> bool:
+        """Ship until `deadline` (monotonic), and leave the spool open for what the process still logs.
+
+        It is adopted once the process is gone. Returns False where there is none: events in memory go with the process.
+        """
+        if not self.in_memory:
+            self.shipper.stop(max(_STOP_S, deadline - monotonic()))
+        return not self.in_memory
+
+    def close(self, deadline: float) -> None:
+        """Let go of everything but the files, which the agent adopts.
 
         Args:
-            time_ns: time of the last record.
-            end: how the process ended.
             deadline: until when (monotonic) the thread may ship; events in memory use it, a spool needs none.
 
         """
-        self._buffer.report_gap()
-        self.put(END, time_ns, end)
         self._buffer.close()
         if self.in_memory:
             self.shipper.flush(written=False, timeout=deadline - monotonic() - _STOP_S)

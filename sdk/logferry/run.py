@@ -163,27 +163,36 @@ class Run(Logger):
             status = FAILED
         self.end(status or COMPLETED, None)
 
-    def end(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> None:
-        """End this process's part in the run, and the run where it began here.
+    def end(self, status: str, how: dict[str, Any] | None) -> None:
+        """End this process's part in the run, and the run where it began here."""
+        self._end({"status": status, "exit": how}, leaving=False)
 
-        `implied`: nobody said so, the process ends and nothing bad was seen; its exit status may know better.
+    def leave(self, status: str, how: dict[str, Any] | None, *, implied: bool) -> None:
+        """End as `end` does, because the process ends: what still logs until it is gone is kept too.
+
+        `implied`: nothing bad was seen; the exit status of the process may know better.
         """
+        self._end({"status": status, "exit": how} | ({"implied": True} if implied else {}), leaving=True)
+
+    def _end(self, end: dict[str, Any], *, leaving: bool) -> None:
         with self._lock:
             if self._finished:
                 return
             self._finished = True  # a signal that ends the process now must not finish the run once more
             try:
                 if self._pid == os.getpid() and self._producer is not None:
-                    end = {"status": status, "exit": how} | ({"implied": True} if implied else {})
-                    self._end_producer(self._producer, end)
+                    self._end_producer(self._producer, end, leaving=leaving)
             finally:
                 self._hooks.ended(self)
 
-    def _end_producer(self, producer: Producer, end: dict[str, Any]) -> None:
+    def _end_producer(self, producer: Producer, end: dict[str, Any], *, leaving: bool) -> None:
         deadline = monotonic() + FINISH_S
         if self._began_in == self._pid:  # a forked child only has a part in its parent's run
             self._complete(producer, end["status"], end["exit"], deadline)
-        producer.close(self._clock(), end, deadline)
+        producer.put_end(self._clock(), end)
+        if leaving and producer.leave(deadline):
+            return
+        producer.close(deadline)
         own_producers.discard(producer.name)
 
     def _complete(self, producer: Producer, status: str, how: dict[str, Any] | None, deadline: float) -> None:

@@ -47,15 +47,16 @@ class _NoRun(Run):
     def run_id(self) -> str:
         return ""
 
-    def end(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> None:
+    def end(self, status: str, how: dict[str, Any] | None) -> None:
         pass
 
 
 class _Session:
-    """The open runs of this process, newest last."""
+    """The open runs of this process, newest last; `left` are those that the end of the process ended."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.left: list[Run] = []
         self.opened = 0
         self.variable: ContextVar[Run | None] = ContextVar("logferry_run", default=None)
         self.ending = Ending(self.end_all)
@@ -87,12 +88,21 @@ class _Session:
             os.environ.pop(identity.PARENT, None)
 
     def end_all(self, status: str, how: dict[str, Any] | None, *, implied: bool = False) -> bool:
-        for run in reversed(self.runs.copy()):
-            run.end(status, how, implied=implied)
+        leaving = self.runs.copy()
+        self.left += leaving
+        for run in reversed(leaving):
+            run.leave(status, how, implied=implied)
         return not self.runs
 
+    def current(self) -> Run:
+        """Return the run of this context, else the newest one; at the end of the process one that it ended."""
+        run = self.variable.get()
+        if run is not None and (run in self.runs or run in self.left):
+            return run
+        return next(reversed(self.runs or self.left), _no_run)
+
     def forked(self) -> None:
-        for run in self.runs:
+        for run in self.runs + self.left:
             run.forked()
 
 
@@ -104,10 +114,7 @@ if hasattr(os, "register_at_fork"):
 
 def current() -> Run:
     """Return the active run: this context's, else the process's newest, else one that does nothing."""
-    run = _session.variable.get()
-    if run is not None and run in _session.runs:
-        return run
-    return _session.runs[-1] if _session.runs else _no_run
+    return _session.current()
 
 
 def init(

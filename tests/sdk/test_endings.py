@@ -99,6 +99,11 @@ def test_an_exception_that_nobody_caught_fails_the_run_with_its_traceback(node: 
     assert [fields["traceback"] for fields in named(node, "ExperimentFailed")] == [document["exit"]["traceback"]]
 
 
+def test_an_uncaught_exception_fails_the_run_whatever_hook_shows_it(node: Node) -> None:
+    node.run_job(OPEN + "sys.excepthook = lambda *_: None\n1 / 0")
+    assert result(node)["exit"]["exception"] == "ZeroDivisionError: division by zero"
+
+
 def test_an_exception_whose_own_text_is_broken_fails_the_run_all_the_same(node: Node) -> None:
     node.run_job(OPEN + "class Bad(Exception):\n  def __str__(self): raise ValueError\nraise Bad")
     assert result(node)["exit"]["exception"] == "Bad"
@@ -116,8 +121,9 @@ def test_a_handler_of_the_users_own_decides_about_its_signal(node: Node) -> None
 
 def test_everything_that_is_watched_is_put_back_when_the_last_run_ends(node: Node) -> None:
     done = node.run_job(
-        "import os, signal, sys, logferry\n"
-        "def watched(): return sys.excepthook, sys.exit, signal.getsignal(15), 'LOGFERRY_PARENT' in os.environ\n"
+        "import builtins, os, signal, sys, logferry\n"
+        "def watched():\n"
+        "  return sys.exit, builtins.exit, builtins.quit, signal.getsignal(15), 'LOGFERRY_PARENT' in os.environ\n"
         "before = watched()\nfirst = logferry.init('exp')\nsecond = logferry.init('exp')\n"
         "assert all(new != old for new, old in zip(watched(), before, strict=True))\n"
         "first.finish()\nassert watched() != before\nsecond.finish()\nassert watched() == before"
