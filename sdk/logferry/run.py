@@ -217,7 +217,7 @@ class Run(Logger):
         """Leave the parent's spool alone; the first log call of this child opens its own."""
         _inherited.append(self._producer)
         own_producers.clear()
-        self._producer, self._lock = None, threading.RLock()
+        self._producer, self._lock, self._finished = None, threading.RLock(), False
         self._hot.threshold, self._hot.busy = FULL, False
         self._hot.admit, self._hot.append = self._admit_in_child, self._append_in_child
         self._hot.write = _refuse

@@ -102,7 +102,9 @@ class _Session:
         return next(reversed(self.runs or self.left), _no_run)
 
     def forked(self) -> None:
-        for run in self.runs + self.left:
+        # One that the end of the parent ended goes on in its child.
+        self.runs, self.left = self.runs + self.left, []
+        for run in self.runs:
             run.forked()
 
 
