@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from support import postgres
+from support.depth import profiles
 from support.node import Node
+
+profiles()
 
 
 def pytest_configure(config: pytest.Config) -> None:

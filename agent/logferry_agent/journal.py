@@ -11,6 +11,7 @@ format is in segment.py, what happens at opening in journal_recovery.py. Promise
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -76,6 +77,10 @@ class Journal:
         self._directory, self._fs, self._on_durable, self._clock_ns = directory, fs, on_durable, clock_ns
         self._segment_bytes, self._retry_s = segment_bytes, retry_s
         fs.make_directories(directory, directory.parent.parent, 0o700)
+        # A sync of the segments says nothing of the names that lead to them; an earlier life may have made them.
+        fs.sync_directory(directory.parent)
+        with contextlib.suppress(PermissionError):  # not ours: then it was there before us
+            fs.sync_directory(directory.parent.parent)
         self.quarantine = Quarantine(fs, directory / "bad")
         self._reader = JournalReader(fs, directory, self.quarantine)
         found = recover(fs, directory)

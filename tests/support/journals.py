@@ -61,6 +61,21 @@ class Opened:
         return done
 
 
+class Stepped:
+    """A journal whose thread is the caller, so that all can be repeated; `acked` is what it said to be durable."""
+
+    def __init__(self, directory: Path, fs: FileSystem, segment_bytes: int = 700) -> None:
+        self.acked: list[Entry] = []
+        self.journal = Journal(directory, fs, lambda new, _: self.acked.extend(new), lambda: 7, segment_bytes)
+        self.journal._stopping = True  # then its loop ends with its queue, or at the first failure
+
+    def commit(self, *entries: Entry) -> bool:
+        """Append entries and try once; say whether all that was appended so far is durable."""
+        self.journal.append(entries)
+        self.journal._run()
+        return not self.journal._queue
+
+
 def everything(journal: Journal, position: int = 0, limit: int = 1 << 20) -> list[Record | Damage]:
     found: list[Record | Damage] = []
     while True:
