@@ -26,7 +26,7 @@ from logferry.events import SYSTEM_PREFIX
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings
 from logferry_agent import config as configuration
-from logferry_agent import node_lock
+from logferry_agent import node_lock, trash
 from logferry_agent.asking import ask
 from logferry_agent.config import AgentConfig
 from logferry_agent.fs import FileSystem, said, write_all
@@ -140,7 +140,7 @@ def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
 
 
 def prune(arguments: list[str]) -> int:
-    """Verb: apply the retention now. A running agent does it, which knows what is in use; else it is done here."""
+    """Verb: apply the retention and empty the trash now. A running agent does the first, which knows what is in use."""
     parser = Parser("prune")
     parser.add_argument("--json", action="store_true", help="print the removed files as JSON")
     options = parser.parse_args(arguments)
@@ -151,7 +151,8 @@ def prune(arguments: list[str]) -> int:
             answer = _without_agent(settings, prepare_node_dir(settings.node_dir))
         except (OSError, sqlite3.Error, node_lock.AlreadyRunningError) as error:
             answer = {"error": str(error)}
-    gone, failed = answer.get("removed", []), answer.get("failed", {})
+    emptied, kept = trash.empty(Home(settings.home))
+    gone, failed = answer.get("removed", []) + emptied, answer.get("failed", {}) | kept
     if "error" in answer:
         print(f"logferry prune: {printable(answer['error'])}", file=sys.stderr)
     for path, reason in failed.items():

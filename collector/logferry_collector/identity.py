@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from logferry import edits
 from logferry.layout import safe_component
 from logferry.results import validate
 from logferry_collector.formats import stem_of
-from logferry_collector.records import Found, Record
+from logferry_collector.records import Found, Record, Role
 
 _PART = ".part-"
 _MAX_INTEGER = 1 << 63
@@ -34,7 +35,10 @@ def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record
     problem = validate(document) or _out_of_range(document)
     if problem:
         raise NoResultError(problem)
-    run, part, _ = stem_of(os.path.basename(found.path)).partition(_PART)
+    run, part, producer = stem_of(os.path.basename(found.path)).partition(_PART)
+    role = Role.EDIT if producer.startswith(edits.PREFIX) else Role.PART if part else Role.RESULT
+    if role is Role.EDIT and edits.problem(document):
+        raise NoResultError(edits.problem(document))
     run_id = document.get("run_id")
     experiment_id = document.get("experiment_id")
     if experiment_id is None:
@@ -46,7 +50,7 @@ def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record
         document["run_id"] = safe_component(run_id, "run id")
     except ValueError as error:
         raise NoResultError(str(error)) from error
-    return Record(ordinal, experiment_id, run_id, bool(part), document.get("revision") or 0, document)
+    return Record(ordinal, experiment_id, run_id, role, document.get("revision") or 0, document)
 
 
 def _directory(found: Found) -> str:

@@ -60,7 +60,7 @@ _TIME = re.compile(
 )
 _OPS = ("=", "==", "!=", "<", "<=", ">", ">=", "~", "!~")
 # What no store has trouble with: deeper or longer than anybody writes by hand.
-_MAX_DEPTH, _MAX_CONDITIONS, _MAX_VALUES = 50, 500, 10_000
+_MAX_DEPTH, _MAX_CONDITIONS, _MAX_VALUES, _MAX_DIGITS = 50, 500, 10_000, 300
 
 
 class _Token(NamedTuple):
@@ -291,9 +291,8 @@ def _plain(word: str) -> str | int | float | bool:
         return word == "true"
     if not _NUMBER.fullmatch(word):
         return word
-    # Integers beyond 64 bits are floats to a store; NaN equals nothing, so whoever writes it means the text.
-    number = float(word)
-    return int(word) if word.lstrip("+-").isdigit() and abs(number) < 1 << 63 else number
+    # NaN equals nothing, so whoever writes it means the text; more digits than any number has are rounded.
+    return int(word) if word.lstrip("+-").isdigit() and len(word) < _MAX_DIGITS else float(word)
 
 
 def _error(text: str, column: int, problem: str) -> WhereError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 
@@ -99,14 +99,22 @@ class Parsed:
         return replace(self, unfinished=unfinished)
 
 
+class Role(IntEnum):
+    """What a document is to its run. The store keeps the numbers."""
+
+    RESULT = 0
+    PART = 1  # of a process that does not own the result: its metrics go to the result
+    EDIT = 2  # of somebody afterwards: tags, notes, the trash (sdk/logferry/edits.py)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row that a file holds. The document has both ids; a part's metrics go to the owner's row."""
+    """One row that a file holds. The document has both ids."""
 
     ordinal: int
     experiment_id: str
     run_id: str
-    part: bool
+    role: int  # a Role
     revision: int
     document: dict[str, Any]
 

@@ -35,10 +35,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("collector", "differences between runs, side by side"),
     "show": ("collector", "one run whole, with its errors"),
     "plot": ("all", "draw results: points, lines with bands over seeds, parallel coordinates"),
+    "tag": ("collector", "put tags on runs, and take them away"),
+    "note": ("collector", "write something about a run"),
+    "rm": ("collector", "put runs into the trash, or take them out"),
     "ingest": ("collector", "take in result files once"),
     "rejects": ("collector", "result files that were refused, and why"),
     "sql": ("collector", "a read-only SQL query over the store"),
-    "prune": ("agent", "apply the retention policy now"),
+    "prune": ("agent", "apply the retention policy and empty the trash now"),
     "doctor": ("agent", "what is wrong with this installation"),
 }
 

@@ -12,7 +12,8 @@ Two roots (see docs/configuration.md)::
     HOME/                        local or shared
       logs/<experiment_id>/<run_id>/<host>.jsonl      running log; rotated `<host>.<UTC>-<n>.jsonl[.zst|.gz]`
       logs/<experiment_id>/<run_id>/<host>.log        text rendering, when asked for
-      results/<experiment_id>/<run_id>.json           result; parts `<run_id>.part-<producer>.json`
+      results/<experiment_id>/<run_id>.json           result; parts `<run_id>.part-<producer>.json`,
+                                                      of people `<run_id>.part-edit-….json` (see edits.py)
       store/results.db           the default results store
       agents/<host>              touched every minute by the host's agent
 

@@ -76,10 +76,10 @@ def trees() -> st.SearchStrategy[Tree]:
 
 
 @pytest.fixture
-def filled(place: Place) -> Place:
-    place.append("e/rows.jsonl", *ROWS)
-    place.collect()
-    return place
+def filled(each_place: Place) -> Place:
+    each_place.append("e/rows.jsonl", *ROWS)
+    each_place.collect()
+    return each_place
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

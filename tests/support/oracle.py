@@ -28,6 +28,8 @@ def holds(tree: Tree, document: dict[str, Any]) -> bool | None:
         return decides if decides in found else None if None in found else not decides
     key, operator, literal = tree
     value = _value(document, key)
+    if key == "status" and operator in _ORDER:
+        literal = literal if isinstance(literal, str) else written(literal)
     if operator.startswith("not "):
         return _not(_is(value, operator.removeprefix("not "), literal))
     if operator.startswith("is not "):

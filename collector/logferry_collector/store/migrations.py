@@ -5,12 +5,12 @@ Tables, the same in every database (the views are what users may rely on; see `l
     file       one row per result file: stamp, cursor, version (see records.FileState)
     candidate  one row per row of a file: `document` is the JSON as it was read, ids filled in
     result     what is shown of each (experiment_id, run_id): the winning candidate, taken apart to be searched
-               (`fields`, `config`, `metrics`; see values.py); `merged` is its metrics where parts added some
+               (`fields`, `config`, `metrics`; see values.py); `merged` has the fields that parts and edits changed
     reject     what was refused: file, line (0: all of it), fault, reason
     key        names that occur in documents: (section, name, path); never shrinks
 
 Invariants: the version is the number of steps done, and is committed with them, under the writer's lock; `result` is a
-function of `candidate`: the candidate with the greatest (not a part, revision, mtime_ns, id) wins.
+function of `candidate` (winner.py), whose `part` is a records.Role.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from logferry_collector.store.fragment import Sql, joined, sql
 from logferry_collector.store.values import sought
 
 _INFINITIES = "WHEN 'Infinity' THEN 'Infinity'::numeric WHEN '-Infinity' THEN '-Infinity'::numeric"
+# Texts that are numbers among metrics.
+_NUMBERS = Sql("'NaN', 'Infinity', '-Infinity'")
 
 
 class PostgresSQL:
@@ -31,7 +33,7 @@ class PostgresSQL:
         return sql("(coalesce(jsonb_typeof(?), 'null') != 'null')", _raw(operand))
 
     def is_nan(self, operand: Operand, *, negated: bool) -> Sql:
-        return sql(f"(? IS {'NOT ' * (not negated)}DISTINCT FROM 'NaN')", _text(operand))
+        return sql(f"(? IS {'NOT ' * (not negated)}DISTINCT FROM 'NaN')", _text(operand._replace(metric=False)))
 
     def number(self, operand: Operand) -> Sql:
         if operand.path is None:
@@ -74,9 +76,9 @@ class PostgresSQL:
         if operand.path is None:  # a text is no list
             return Sql("1 = 1" if negated else "1 = 0")
         raw = _raw(operand)
-        each = sql("CASE jsonb_typeof(?) WHEN 'array' THEN jsonb_array_elements(?) END", raw, raw)
+        each = sql("jsonb_array_elements(CASE jsonb_typeof(?) WHEN 'array' THEN ? END)", raw, raw)
         item = Operand(Sql("item.value"), ())
-        found = sql("SELECT 1 FROM (SELECT ?) AS item(value) WHERE ?", each, self.among(item, values, negated=False))
+        found = sql("SELECT 1 FROM ? AS item(value) WHERE ?", each, self.among(item, values, negated=False))
         return sql(f"{'NOT ' * negated}EXISTS (?)", found)
 
     def ordered(self, operand: Operand, *, desc: bool) -> Sql:
@@ -84,22 +86,19 @@ class PostgresSQL:
         if operand.path is None:
             return sql(f"? {direction}", operand.column)
         number, text = self.number(operand), _text(operand)
-        if operand.metric:
-            return sql(f"? {direction}, nullif(?, 'NaN') {direction}", number, text)
         return sql(f"? {direction}, ? {direction}", number, text)
 
     def grouped(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("nullif(?, 'null')", _raw(operand))
 
-    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
-        first = operands[0]._replace(column=Sql(operands[0].column.text.removeprefix("r.")))
-        order = "DESC NULLS LAST" if desc else ""
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result ((?) {order})', self.number(first)))
-        # Without statistics of the expression it is guessed to be rare.
-        session.run(Sql("ANALYZE result"))
-
-    def using(self, name: str) -> Sql:  # noqa: ARG002
-        return Sql("")
+    def index(self, session: Session, name: str, operand: Operand) -> None:
+        number = self.number(operand)
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result ((?))', number))
+        if operand.metric:
+            session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}_desc" ON result ((?) DESC NULLS LAST)', number))
+        else:
+            # Of any length, which a B-tree has no room for.
+            session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}_text" ON result USING hash ((?))', _text(operand)))
 
 
 def _raw(operand: Operand) -> Sql:
@@ -115,7 +114,8 @@ def _text(operand: Operand) -> Sql:
     if operand.path is None:
         return operand.column
     raw = _raw(operand)
-    return sql("""(CASE jsonb_typeof(?) WHEN 'string' THEN ? #>> '{}' END COLLATE "C")""", raw, raw)
+    text = sql("""(CASE jsonb_typeof(?) WHEN 'string' THEN ? #>> '{}' END COLLATE "C")""", raw, raw)
+    return sql("(CASE WHEN ? NOT IN (?) THEN ? END)", text, _NUMBERS, text) if operand.metric else text
 
 
 def _numeric(value: float) -> Decimal | int:

@@ -46,7 +46,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE result ADD COLUMN merged TEXT",
         """UPDATE result SET fields = (SELECT json_replace(document, '$.config', NULL, '$.metrics', NULL)
             FROM candidate c WHERE c.id = result.candidate)""",
-        """UPDATE result SET merged = metrics WHERE EXISTS (SELECT 1 FROM candidate c
+        """UPDATE result SET merged = json_object('metrics', json(metrics)) WHERE EXISTS (SELECT 1 FROM candidate c
             WHERE c.experiment_id = result.experiment_id AND c.run_id = result.run_id AND c.part)""",
         "DROP VIEW results",
         "DROP VIEW metrics",

@@ -40,13 +40,13 @@ class SQLiteSQL:
         if any(str(one).startswith(("[", "{")) for one in values):
             # A list is its JSON to SQLite, and would equal the text of it.
             value = sql("CASE WHEN ? THEN x'00' ELSE ? END", _is_of(operand, "array", "object"), value)
-        return sql(f"(? {'NOT ' * negated}IN (?))", value, joined(", ", values))
+        return sql(f"(? {'NOT ' * negated}IN (?))", value, joined(", ", map(_bound, values)))
 
     def compared(self, operand: Operand, op: str, value: str | float) -> Sql:
         there = _value(operand)
         if isinstance(value, str):
             return sql(f"(? {op} ? AND ? >= '' AND ?)", there, value, there, _is_of(operand, "text"))
-        return sql(f"(? {op} ? AND ? < '')", there, value, there)
+        return sql(f"(? {op} ? AND ? < '')", there, _bound(value), there)
 
     def timed(self, operand: Operand, op: str, moment: datetime) -> Sql:
         value = _value(operand)
@@ -60,7 +60,7 @@ class SQLiteSQL:
         if operand.path is None:  # a text is no list
             return Sql("1 = 1" if negated else "1 = 0")
         each = sql("json_each(?, ?)", operand.column, _path(operand.path))
-        found = sql("SELECT 1 FROM ? WHERE atom IN (?)", each, joined(", ", values))
+        found = sql("SELECT 1 FROM ? WHERE atom IN (?)", each, joined(", ", map(_bound, values)))
         return sql(f"{'NOT ' * negated}(? AND EXISTS (?))", _is_of(operand, "array"), found)
 
     def ordered(self, operand: Operand, *, desc: bool) -> Sql:
@@ -69,13 +69,13 @@ class SQLiteSQL:
     def grouped(self, operand: Operand) -> Sql:
         return _value(operand)
 
-    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
-        values = [_value(operand._replace(column=Sql(operand.column.text.removeprefix("r.")))) for operand in operands]
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", values)))
+    def index(self, session: Session, name: str, operand: Operand) -> None:
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', _value(operand)))
 
-    def using(self, name: str) -> Sql:
-        # SQLite does not see that a limit ends the walk early.
-        return Sql(f'INDEXED BY "{name}" ')
+
+def _bound(value: str | float) -> str | float:
+    """Return a value as SQLite has it: an integer beyond 64 bits is a float there."""
+    return float(value) if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63 else value
 
 
 def _path(path: Sequence[str]) -> Sql:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Any
 
-from logferry_collector.records import Fault, Intake, Record, Reject
+from logferry_collector.records import Fault, Intake, Record, Reject, Role
 from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.database import Database, Session
 from logferry_collector.store.fragment import Sql, sql
-from logferry_collector.store.values import Texts, dumped, known, searchable, storable, texts
-from logferry_collector.store.winner import Candidate, metrics_of, winner_of
+from logferry_collector.store.values import Texts, dumped, known, storable, texts
+from logferry_collector.store.winner import Candidate, changes_of, winner_of
 
 FILE = 'path, version, device, inode, size, mtime_ns, ctime_ns, "offset", marker, lines'
 _CANDIDATE = "id, file, ordinal, experiment_id, run_id, part, revision, mtime_ns, document"
@@ -71,9 +71,10 @@ class Writing:
                 if earlier:
                     rejects[file, record.ordinal] = _duplicate(record, earlier)
                     continue
-                self._catalogue.add(record.document)
+                if record.role != Role.EDIT:
+                    self._catalogue.add(record.document)
                 written[self._next_row] = made = texts(record.document)
-                ids = (record.experiment_id, record.run_id, int(record.part), record.revision, mtime_ns)
+                ids = (record.experiment_id, record.run_id, int(record.role), record.revision, mtime_ns)
                 rows.append((self._next_row, file, record.ordinal, *ids, made.document))
                 run.append(_candidate(rows[-1], record.document))
                 self._next_row += 1
@@ -139,14 +140,14 @@ class Writing:
         """Make the visible rows of some runs anew."""
         rows: list[tuple[Any, ...]] = []
         for run, candidates in runs.items():
-            if candidates:
-                winner = winner_of(candidates)
-                made = written.get(winner.id) or texts(winner.document)
-                own, shown = winner.document.get("metrics") or {}, metrics_of(candidates)
-                merged = None if len(shown) == len(own) else dumped(shown)
-                metrics = made.metrics if merged is None else searchable(merged)
-                status, host = known(winner.document.get("status")), known(winner.document.get("host"))
-                rows.append((*run, winner.id, status, host, winner.mtime_ns, *made[1:3], metrics, merged))
+            winner = winner_of(candidates)
+            if winner is not None:
+                changes = changes_of(winner, candidates)
+                shown = winner.document | changes
+                made = (None if changes else written.get(winner.id)) or texts(shown)
+                merged = dumped(changes) if changes else None
+                status, host = known(shown.get("status")), known(shown.get("host"))
+                rows.append((*run, winner.id, status, host, winner.mtime_ns, *made[1:], merged))
         old = self._database.listed({"e": "text", "r": "text"}, list(runs))
         self._session.run(sql("DELETE FROM result WHERE (experiment_id, run_id) IN (SELECT e, r FROM ? AS v)", old))
         self._session.insert("result", _RESULT, rows)
