@@ -18,6 +18,7 @@ from typing import Any
 
 import calls
 import crowd
+import growth
 import latency
 import peers
 import readers
@@ -36,6 +37,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         "startup": lambda: startup.figures(few, 10 / scale),
         "latency": lambda: latency.figures(10 / min(scale, 2)),
         "readers": lambda: readers.figures(1 / scale),
+        "growth": lambda: growth.figures(scale),
         "throughput": lambda: throughput.figures(500_000 // min(scale, 4)),
         "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, 100),
     }
