@@ -85,9 +85,7 @@ class CurrentFile:
         if cut and self._may_exceed:
             await self._place.run(self._file.cut, self.offset)
             self._may_exceed = False
-        async with self._place:
-            await self._handle(self._file).flush()
-        await self.check()
+        await self._place.run(self._file.sync, self.offset)
 
     async def check(self) -> None:
         """Look whether the file is still ours.

@@ -46,12 +46,13 @@ class LogFile:
         self.offset += write_all(self._fs, self._fd, [data], self.offset)
         return len(data)
 
-    def flush(self) -> None:
-        """Sync the file, and the directories on the way to it if it is new."""
+    def sync(self, offset: int) -> None:
+        """Sync the file, and the directories on the way to it if it is new; then `check`."""
         self._fs.fsync(self._fd)
         for directory in self._unsynced:
             self._fs.sync_directory(directory)
         self._unsynced = ()
+        self.check(offset)
 
     def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> None:
         """Look whether the file is still ours.

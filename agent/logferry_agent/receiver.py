@@ -127,22 +127,23 @@ class Receiver:
 
     def _take_turn(self) -> None:
         self._turn = None
-        for _ in range(0 if self._closing else _TURN_FRAMES):
+        for _ in range(_TURN_FRAMES):
+            if self._closing or not self._readable():
+                return
             if not self._has_room() and not self._journal.held:
                 self._paused = True
                 return
-            try:
-                identity, *parts = self._receive()
-            except zmq.Again:
-                break
+            identity, *parts = self._receive()
             self.frames += 1
             try:
                 self._handle(identity, parts)
             except Exception:  # whatever it holds, the next frame is somebody else's
                 _log.exception("unexpected, please report")
                 self.refused["unexpected"] += 1
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._again()
+        self._again()
+
+    def _readable(self) -> bool:
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def _receive(self) -> list[bytes]:
         """Receive one message; of one with too many parts only the first ones are kept."""
