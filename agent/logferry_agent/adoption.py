@@ -23,6 +23,7 @@ from typing import Any
 
 from logferry import spool
 from logferry.events import INFO, WARNING, level_name
+from logferry.killpoints import passed
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.exits import Exits
 from logferry_agent.journal import Journal
@@ -162,6 +163,7 @@ class Adoption:
             self._tasks.pop(path.name, None)
 
     async def _adopt_locked(self, path: Path) -> None:
+        passed("adopt.locked")
         if self._producers.get(path.name) is None:
             about = await self._call(read_about, path)
             if isinstance(about, spool.SpoolDamage):
@@ -176,8 +178,10 @@ class Adoption:
             self._producers.adopt(one, head.acked_through)
             if not await self._take_in(one, path):
                 return
+            passed("adopt.durable")
             await self._until_exit(one)
             self._seal(one, {level_name(level): count for level, count in head.shed.items()})
+            passed("adopt.sealed")
         self._sealed[path.name] = path
 
     async def _take_in(self, one: Producer, path: Path) -> bool:
@@ -191,6 +195,7 @@ class Adoption:
                 await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES)
                 taken = self._producers.take(one, item.first, item.events, item.payload)
                 self._journal.append([taken.entry])
+                passed("adopt.taken")
                 last = item.first + item.events - 1
             else:
                 self._mark(one, item)
@@ -250,6 +255,7 @@ class Adoption:
             one = self._producers.get(name)
             if one is None or not self._is_settled(one):
                 continue
+            passed("adopt.settled")
             try:
                 await self._call(spool.remove, path)
             except FileNotFoundError:
@@ -272,6 +278,7 @@ class Adoption:
             if one.sealed and row is not None and row.last < oldest and self._has_no_spool(one):
                 self._journal.forget(one.id)
                 self._producers.retire(one)
+                passed("adopt.retired")
                 self._missed.discard(one.id)
 
     def _has_no_spool(self, one: Producer) -> bool:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import zstandard
 
+from logferry.killpoints import passed
 from logferry_agent.fs import FileSystem, write_all
 from logferry_agent.rotation import COMPRESSED
 
@@ -44,9 +45,13 @@ def compress(fs: FileSystem, path: Path, kind: str) -> Path:
     finally:
         fs.close(source)
     fs.utime(temporary, (found.st_atime_ns, found.st_mtime_ns))
+    passed("compress.synced")
     fs.rename(temporary, target)
+    passed("compress.renamed")
     fs.sync_directory(path.parent)
+    passed("compress.named")
     fs.unlink(path)
+    passed("compress.done")
     return target
 
 
@@ -69,6 +74,7 @@ def _write(fs: FileSystem, path: Path, parts: Iterator[bytes]) -> None:
         offset = 0
         for part in parts:
             offset += write_all(fs, fd, [part], offset)
+        passed("compress.written")
         fs.fsync(fd)
     finally:
         fs.close(fd)

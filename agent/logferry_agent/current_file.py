@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from aiofiles.threadpool.binary import AsyncFileIO
 
+from logferry.killpoints import passed
 from logferry_agent import logfile, rotation
 from logferry_agent.calls import Place
 from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
@@ -69,6 +70,7 @@ class CurrentFile:
         file = self._file or await self._opened()
         async with self._place:
             await self._handle(file).write(data)
+        passed("log.written")
         self.offset += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
@@ -86,6 +88,7 @@ class CurrentFile:
             await self._place.run(self._file.cut, self.offset)
             self._may_exceed = False
         await self._place.run(self._file.sync, self.offset)
+        passed("log.durable")
 
     async def check(self) -> None:
         """Look whether the file is still ours.
@@ -164,12 +167,14 @@ class CurrentFile:
             if file is not None:
                 break
             variant += 1
+        passed("log.created")
         fresh, now_ns = without_file(self.saved), services.clock()
         try:
             await self.commit(replace(fresh, name=path.name, inode=file.inode, variant=variant, created_ns=now_ns))
         except BaseException:
             file.close()
             raise
+        passed("log.known")
         self.offset, self._tail, self._may_exceed = 0, b"", False
         return file
 
@@ -196,6 +201,7 @@ class CurrentFile:
         count = saved.rotations + 1
         name = rotation.rotated_name(saved.name or "", self._services.clock(), count)
         await self.commit(replace(saved, rotating=name, rotations=count))
+        passed("rotate.noted")
         await self.finish_rotation()
 
     async def _cut_excess(self) -> None:
@@ -210,6 +216,7 @@ class CurrentFile:
         saved, new = self.saved, self._directory / (self.saved.rotating or "")
         if await self._place.run(logfile.rename, self._services.fs, self.path, new, saved.inode):
             await self.leave()
+            passed("rotate.left")
             self._services.rotated(new)
         else:  # the name is taken, or the file is not ours any more, which opening it finds out
             await self.commit(replace(saved, rotating=None))

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from logferry.killpoints import passed
 from logferry.wire import MAX_PRODUCER_ID_BYTES
 from logferry_agent.fs import FileSystem, Problem, write_all
 from logferry_agent.journal_reader import JournalReader
@@ -189,6 +190,7 @@ class Journal:
                 try:
                     if not self._segments[0].missing:
                         self._fs.unlink(segment_path(self._directory, self._segments[0].id))
+                        passed("journal.trimmed")
                 except FileNotFoundError:
                     pass
                 except OSError as error:
@@ -234,8 +236,10 @@ class Journal:
             buffers, positions = _encoded(group, self.durable, start)
             what = "write"
             size = write_all(self._fs, fd, buffers, start)
+            passed("journal.appended")
             what = "sync"
             self._fs.fdatasync(fd)
+            passed("journal.synced")
         except OSError as error:
             self._hold(what, error)
             if what == "sync":
@@ -266,10 +270,14 @@ class Journal:
         except FileExistsError:
             self._next_id += 1
             raise
+        passed("journal.opened")
         try:
             write_all(self._fs, fd, [header], 0)
+            passed("journal.headed")
             self._fs.fdatasync(fd)
+            passed("journal.named")
             self._fs.sync_directory(self._directory)
+            passed("journal.begun")
         except OSError:
             self._fs.close(fd)
             self._next_id += 1  # the name may be durable already, with bytes that are not

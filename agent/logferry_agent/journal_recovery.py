@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from logferry.killpoints import passed
 from logferry_agent.fs import FileSystem, write_all
 from logferry_agent.ledger import Ledger
 from logferry_agent.segment import Damage, Header, Record, offset_of, read_header, read_records
@@ -60,6 +61,7 @@ def recover(fs: FileSystem, directory: Path) -> Recovered:
     """
     sizes = _sizes(fs, directory)
     base, header, ledger = _newest_header(fs, directory, sorted(sizes, reverse=True))
+    passed("recovery.begun")
     ends = header.ends if header else {}
     found = Recovered(ledger, [], base, max(sizes, default=0) + 1)
     for segment in sorted(sizes.keys() | {known for known in ends if known > min(sizes)}):
@@ -72,6 +74,7 @@ def recover(fs: FileSystem, directory: Path) -> Recovered:
         found.segments.append(Segment(segment, end, size, segment not in sizes))
     if sizes:
         fs.sync_directory(directory)
+    passed("recovery.done")
     return found
 
 
@@ -130,4 +133,5 @@ def _write_again(fs: FileSystem, fd: int, start: int, end: int) -> None:
     for offset in range(start, end, _CHUNK):
         data = fs.pread(fd, min(_CHUNK, end - offset), offset)
         write_all(fs, fd, [data], offset)
+    passed("recovery.rewritten")
     fs.fdatasync(fd)

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from logferry.killpoints import passed
 from logferry_agent.fs import FileSystem, write_all
 
 TAIL_BYTES = 64
@@ -49,6 +50,7 @@ class LogFile:
     def sync(self, offset: int) -> None:
         """Sync the file, and the directories on the way to it if it is new; then `check`."""
         self._fs.fsync(self._fd)
+        passed("log.synced")
         for directory in self._unsynced:
             self._fs.sync_directory(directory)
         self._unsynced = ()
@@ -132,7 +134,9 @@ def rename(fs: FileSystem, old: Path, new: Path, inode: int) -> bool:
         if _inode(fs, new) is not None or not _has_inode(fs, old, inode):
             return False
         fs.rename(old, new)
+        passed("rotate.renamed")
     fs.sync_directory(new.parent)
+    passed("rotate.synced")
     return True
 
 

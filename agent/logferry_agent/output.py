@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from logferry.killpoints import passed
 from logferry_agent.backlog import Backlog
 from logferry_agent.calls import PATIENCE_S
 from logferry_agent.chunk import Chunk, newest
@@ -207,6 +208,7 @@ class Output:
             try:
                 await self._sync()
                 await self._file.commit(self._standing(), self._unsettled(ahead))
+                passed("checkpoint.committed")
                 await self._file.check()
             except Lost:
                 # A removal while it was synced or committed: what nobody was told of goes to the new file too.

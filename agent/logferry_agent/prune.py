@@ -23,6 +23,7 @@ from typing import Any
 
 from logferry.cli import FINE, NO, Parser, printable, settings_of
 from logferry.events import SYSTEM_PREFIX
+from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings
 from logferry_agent import config as configuration
@@ -78,7 +79,9 @@ def remove(fs: FileSystem, file: LogFile, now_ns: int) -> None:
     """
     if file.name.kind == "jsonl":
         _write_down(fs, file.path.parent / f"{file.name.host}.pruned", summary(file.path, now_ns))
+        passed("prune.noted")
     fs.unlink(file.path)
+    passed("prune.done")
 
 
 def summary(path: Path, now_ns: int) -> dict[str, Any]:
@@ -132,6 +135,7 @@ def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
         size = fs.fstat(fd).st_size
         broken = size and fs.pread(fd, 1, size - 1) != b"\n"
         write_all(fs, fd, [b"\n" if broken else b"", json.dumps(what).encode() + b"\n"], size)
+        passed("prune.written")
         fs.fsync(fd)
     finally:
         fs.close(fd)

@@ -19,6 +19,7 @@ from typing import Any
 import zmq
 
 from logferry import wire
+from logferry.killpoints import passed
 from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Answer, Producer, Producers, Refused, Run, Taken
 
@@ -101,6 +102,7 @@ class Receiver:
         for one, frame in self._producers.news(self._hooks.level_for):
             if self._send_to(one, frame):
                 self._producers.told(one, frame)
+                passed("ack.sent")
         if self._paused and (self._has_room() or self._journal.held):
             self._paused = False
         self._again()

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from logferry.killpoints import passed
 from logferry.layout import Home
 from logferry.results import FINAL, KILLED, RUNNING, ResultError, read, replace
 from logferry_agent.calls import PATIENCE_S, Calls, Place
@@ -115,6 +116,7 @@ class Settler:
         settled = settle(present, due, self._begun(due), alive=alive)
         if settled is not None:
             replace(path, settled)
+            passed("settle.written")
         return (settled or present or {}).get("status") in FINAL
 
     def _begun(self, due: Unsettled) -> dict[str, Any] | None:

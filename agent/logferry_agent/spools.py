@@ -72,12 +72,19 @@ def read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
 def _clear_abandoned(path: Path) -> None:
     """Remove a directory that was begun, or being deleted, when its process died: it holds no events."""
     try:
-        if path.name.startswith(".gone-"):
+        if path.name.startswith(".gone-") or (path.name.startswith(".new-") and _is_abandoned(path)):
             shutil.rmtree(path)
-        elif path.name.startswith(".new-") and time.time() - path.lstat().st_mtime > _ABANDONED_S:
-            lock = spool.take_lock(path)
-            if lock is not None:
-                os.close(lock)
-                shutil.rmtree(path)
     except OSError:  # nothing depends on it
         return
+
+
+def _is_abandoned(path: Path) -> bool:
+    if time.time() - path.lstat().st_mtime < _ABANDONED_S:
+        return False
+    try:
+        lock = spool.take_lock(path)
+    except FileNotFoundError:  # its process died before it made one
+        return True
+    if lock is not None:
+        os.close(lock)
+    return lock is not None

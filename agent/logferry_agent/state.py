@@ -6,7 +6,8 @@ SQLite, WAL, `synchronous=FULL`: a commit that returned survives the machine. Ta
     results   one row per (experiment, run) whose result is not settled: the newest document that passed by, the seals
               of the run's producers, and whether something is due
     levels    overrides by `logferry level`: (experiment, run or ""), level
-    meta      `dispatched`: the journal position before which every output has a checkpoint
+    meta      `dispatched`: the journal position before which every output has a checkpoint; `salvage_end`: the one up
+              to which one without a checkpoint may have files all the same, because an earlier database was lost
 
 Invariants: the checkpoint of an output, and what must happen because of the records that it covers (results), are
 committed together. A database that cannot be read is set aside as `state.db.bad-<time>` and begun anew; the journal
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import msgpack
+
+from logferry.killpoints import passed
 
 _VERSION = 1
 _P = ParamSpec("_P")
@@ -109,7 +112,7 @@ PRAGMA user_version = {_VERSION};
 class State:
     """The open database.
 
-    `set_aside` is where an unreadable predecessor went; `is_new` says that nothing of a predecessor is known.
+    `set_aside` is where an unreadable predecessor went.
     """
 
     def __init__(self, path: Path, now_ns: int) -> None:
@@ -122,8 +125,8 @@ class State:
                 raise  # no space, no permission: the database itself may be well
             self.set_aside = path.with_name(f"{path.name}.bad-{now_ns // 1_000_000_000}")
             _set_aside(path, self.set_aside)
+            passed("state.cleared")
             self._db = _open(path)
-        self.is_new = self._db.execute("SELECT count(*) FROM meta").fetchone() == (0,)
         self._thread = ThreadPoolExecutor(1, "logferry-state")
 
     async def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -160,6 +163,18 @@ class State:
         row = self._db.execute("SELECT value FROM meta WHERE key = 'dispatched'").fetchone()
         return int(row[0]) if row else 0
 
+    def salvage_end(self, durable: int) -> int:
+        """Return the position up to which outputs without a checkpoint may have files: `durable` in a new database.
+
+        That is noted before the first checkpoint: a crash after it must not take the other outputs for new ones.
+        """
+        with self._db:
+            self._db.execute(
+                "INSERT INTO meta SELECT 'salvage_end', ? WHERE NOT EXISTS (SELECT 1 FROM meta)", (durable,)
+            )
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'salvage_end'").fetchone()
+        return int(row[0]) if row else 0
+
     def commit(self, checkpoints: Iterable[Checkpoint], unsettled: Iterable[Unsettled], dispatched: int) -> None:
         """Commit checkpoints and what became due with them, all or nothing."""
         with self._db:
@@ -170,6 +185,7 @@ class State:
             for one in unsettled:
                 self._add_unsettled(one)
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('dispatched', ?)", (dispatched,))
+            passed("checkpoint.begun")
 
     def _add_unsettled(self, new: Unsettled) -> None:
         old = self._unsettled(new.experiment, new.run)
@@ -226,6 +242,7 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
+            passed("state.opened")
             db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         _check(db)
     except BaseException:
@@ -250,6 +267,7 @@ def _set_aside(path: Path, target: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+            passed("state.aside")
 
 
 def _row(one: Checkpoint) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ class Writer:
         # What an earlier life left in the journal, which is not appended to before this is built.
         self._replay_end = journal.durable
         # The journal knows of an earlier life and the database does not: the files say where they stand.
-        self._is_salvaging = state.is_new and self._replay_end > 0
+        self._is_salvaging = state.dispatched() < state.salvage_end(self._replay_end)
         self._state_problem: Problem | None = None
         self._asked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None

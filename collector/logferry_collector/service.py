@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.killpoints import passed
 from logferry.layout import Home
 from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.running import AlreadyRunningError, sole_collector, write_status
@@ -111,6 +112,7 @@ class Service:
 
     def _take(self, take_in: TakeIn) -> None:
         hints = self._watch.drain()
+        passed("hints.drained")
         if hints is None or time.monotonic() >= self._next_scan:
             if not self._watch.holds():  # the directory was removed or replaced; its watch ended with it
                 self._watch.stop()

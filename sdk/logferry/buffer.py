@@ -21,6 +21,7 @@ from zlib import crc32
 
 from logferry.diagnostics import complain
 from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
+from logferry.killpoints import passed
 from logferry.segment import HEADER, Segment, record_head, skip, walk
 from logferry.segments import Segments
 from logferry.spool import HeadPage
@@ -148,8 +149,10 @@ class Buffer:
                 return False
             # First the old one is closed for every thread, then the new one is shown: none can append behind.
             self._segments.active.retire()
+            passed("roll.retired")
             self._segments.live.append(new)
             self._show(new)
+            passed("roll.shown")
             self._mark = max(self._mark, self._fill_mark())
             self._set_threshold()
             self.wake()
@@ -255,6 +258,7 @@ class Buffer:
         with self._lock:
             self.head.acked_through = through
             self.head.save()
+            passed("trim.noted")
             self._segments.trim(keep)
             self._relax()
 

@@ -19,6 +19,7 @@ from typing import Any
 from logferry import results, spool
 from logferry.diagnostics import complain
 from logferry.events import plain
+from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
 
 _SILENT_HOST_S = 300.0
@@ -107,26 +108,39 @@ class Document:
         if found.get("owner") == self._producer:
             self.owner = True
             return
-        attempt = _count(found, "attempt") + 1
-        mark = self._path.with_name(f".{self._path.stem[:100]}.attempt-{attempt}")
-        if self._lives(found) or not self._is_first(mark):
+        if self._lives(found):
             self.owner = False
             return
+        attempt = first = _count(found, "attempt") + 1
+        while not results.create(mark := self._mark(attempt), self._as_owner()):
+            if self._is_taking_over(mark):
+                self.owner = False
+                return
+            attempt += 1  # who wanted to take over died before it did
+        passed("takeover.marked")
         try:
             # Whoever took over meanwhile has taken its mark away again: only the file tells.
             self.owner = _count(results.read(self._path), "attempt") < attempt
             if self.owner:
                 self._take_over(found, attempt)
         finally:
-            with suppress(OSError):
-                mark.unlink()
+            for passed_over in range(first, attempt + 1):
+                with suppress(OSError):
+                    self._mark(passed_over).unlink()
 
-    def _is_first(self, mark: Path) -> bool:
-        """Say whether this process is the one that takes over; a mark that nobody came back for counts no more."""
-        with suppress(OSError):
-            if time.time() - mark.stat().st_mtime > _MARK_S:
-                mark.unlink()
-        return results.create(mark, {"owner": self._producer})
+    def _mark(self, attempt: int) -> Path:
+        return self._path.with_name(f".{self._path.stem[:100]}.attempt-{attempt}")
+
+    def _as_owner(self) -> dict[str, Any]:
+        return {"owner": self._producer, "host": self._data["host"], "status": results.RUNNING}
+
+    def _is_taking_over(self, mark: Path) -> bool:
+        """Say whether the process that left a mark may yet take over."""
+        try:
+            is_new = time.time() - mark.stat().st_mtime < _MARK_S
+            return is_new and self._lives(results.read(mark))
+        except FileNotFoundError:  # it has
+            return True
 
     def _take_over(self, found: dict[str, Any], attempt: int) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from logferry.buffer import Buffer, Hot, frame
 from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
 from logferry.identity import boot_id, process_start_ticks
+from logferry.killpoints import passed
 from logferry.layout import LayoutError, NodeDir, prepare_node_dir
 from logferry.logger import new_packer
 from logferry.settings import Settings
@@ -92,6 +93,7 @@ class Producer:
         """Write the last record: how the process ended."""
         self._buffer.report_gap()
         self.put(END, time_ns, end)
+        passed("finish.ended")
         self._buffer.settle()
 
     def leave(self, deadline: float) -> bool:
@@ -115,7 +117,9 @@ class Producer:
             self.shipper.flush(written=False, timeout=deadline - monotonic() - _STOP_S)
         if self.shipper.stop(max(_STOP_S, deadline - monotonic())):
             self._buffer.release()
+        passed("finish.shipped")
         self._drop_lock()
+        passed("finish.unlocked")
 
     def _drop_lock(self) -> None:
         if self._lock_fd is not None:

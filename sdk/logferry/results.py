@@ -29,6 +29,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from logferry.killpoints import passed
+
 RUNNING, COMPLETED, FAILED, KILLED = "RUNNING", "COMPLETED", "FAILED", "KILLED"
 STATUSES = (RUNNING, COMPLETED, FAILED, KILLED)
 FINAL = (COMPLETED, FAILED, KILLED)
@@ -138,6 +140,8 @@ def create(path: Path, document: dict[str, Any]) -> bool:
         if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
             raise
         return _create_exclusively(path, dumps(document))
+    else:
+        passed("result.linked")
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -154,7 +158,9 @@ def replace(path: Path, document: dict[str, Any]) -> None:
     temporary = _temporary(path, document)
     try:
         _write(temporary, dumps(document), sync=True)
+        passed("result.synced")
         temporary.rename(path)
+        passed("result.renamed")
     except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -164,6 +170,7 @@ def replace(path: Path, document: dict[str, Any]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+    passed("result.replaced")
 
 
 def _temporary(path: Path, document: dict[str, Any]) -> Path:
@@ -180,6 +187,7 @@ def _write(path: Path, data: bytes, *, sync: bool) -> None:
         file.write(data)
         file.flush()
         if sync:
+            passed("result.written")
             os.fsync(fd)
 
 

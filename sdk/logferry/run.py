@@ -18,6 +18,7 @@ from logferry.diagnostics import complain
 from logferry.document import Document, first_document, own_producers, working_directory
 from logferry.ending import verdict
 from logferry.events import INFO
+from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
 from logferry.logger import Logger
 from logferry.producer import Membership, Producer
@@ -108,6 +109,7 @@ class Run(Logger):
         if self._document.owner is not False:
             # Before anything else can go wrong: with this record the agent can say KILLED though the file is missing.
             producer.result(self._clock(), self._document.snapshot())
+        passed("run.begun")
         producer.shipper.submit(self._describe)
 
     def _describe(self) -> None:
@@ -134,6 +136,7 @@ class Run(Logger):
                     return
                 document = self._document_here(producer)
                 producer.result(self._clock(), document.merge(metrics, self._clock()))
+                passed("result.spooled")
                 producer.shipper.submit(document.save)
         except Exception as error:  # a log call never raises into the job
             complain("result", f"a result could not be kept ({type(error).__name__}: {error})")
@@ -199,10 +202,13 @@ class Run(Logger):
         if how and "traceback" in how:
             self.error("ExperimentFailed", how.get("exception"), traceback=how["traceback"])
         self.info("ExperimentCompleted", experiment_id=self.experiment_id, status=status)
+        passed("finish.said")
         now = self._clock()
         final = self._document.finish(status, how, self._member.started_ns, now)
         producer.result(now, final)
+        passed("finish.spooled")
         producer.shipper.submit(self._document.save).wait(max(0.0, deadline - monotonic() - 0.2))
+        passed("finish.saved")
 
     # --- processes ---
 
@@ -227,7 +233,9 @@ class Run(Logger):
         with self._lock:
             if self._producer is None and not self._finished:
                 self._random_bytes = os.urandom  # a seeded source would give every child the same names
+                passed("child.joining")
                 self._open_producer(owner=False)
+                passed("child.joined")
                 self._hooks.joined()
             return None if self._finished else self._producer
 

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+from logferry.killpoints import passed
 from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
 from logferry.segment import (
     HEADER,
@@ -97,6 +98,7 @@ class Segments:
         """Unlink what is older than `keep`."""
         while self.live[0] is not keep:
             self.live.popleft().close()
+            passed("trim.unlinked")
 
     def after(self, segment: Segment) -> list[Segment]:
         """Return `segment` and those behind it."""

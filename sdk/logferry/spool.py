@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from logferry.events import LEVELS
+from logferry.killpoints import passed
 from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, head_at
 from logferry.wire import MAX_COUNT
 
@@ -97,13 +98,17 @@ def create(spool_root: Path, producer: str, about: dict[str, Any]) -> tuple[Path
     spool_root.mkdir(mode=0o700, exist_ok=True)
     new = spool_root / f".new-{producer}"
     new.mkdir(mode=0o700)
+    passed("spool.made")
     lock = os.open(new / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        passed("spool.locked")
         packed = msgpack.packb(about)
         (new / "hello").write_bytes(_HELLO.pack(HELLO_MAGIC, VERSION, zlib.crc32(packed)) + packed)
+        passed("spool.greeted")
         final = spool_root / producer
         new.rename(final)
+        passed("spool.named")
     except BaseException:
         os.close(lock)
         raise
@@ -135,6 +140,7 @@ class HeadPage:
             finally:
                 os.close(fd)
         self.save()
+        passed("head.made")
 
     def shed(self, level: int) -> None:
         """Count one refused event."""
@@ -312,12 +318,16 @@ def remove(directory: Path) -> None:
     """Delete an adopted spool, its directory entry made durable. Under a name with a dot: half of it is no spool."""
     gone = directory.with_name(f".gone-{directory.name}")
     directory.rename(gone)
+    passed("remove.hidden")
     for name in os.listdir(gone):
         with contextlib.suppress(FileNotFoundError):
             (gone / name).unlink()
+        passed("remove.begun")
     gone.rmdir()
+    passed("remove.emptied")
     fd = os.open(gone.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+    passed("remove.done")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -90,18 +89,19 @@ def test_of_two_that_saw_the_same_dead_owner_only_one_takes_over(root: Path) -> 
     assert (_saved(root)["owner"], _saved(root)["attempt"]) == ("quick", 2)
 
 
-def test_a_process_that_died_while_it_took_over_is_in_nobodys_way(root: Path) -> None:
+def test_a_process_that_died_while_it_took_over_is_in_nobodys_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _document(root, "dead").claim()
     mark = root / "home" / "results" / "exp" / ".r.attempt-2"
-    mark.write_text("{}")
-    early = _document(root, "early")
-    early.claim()
-    assert early.owner is False
-    os.utime(mark, (1, 1))
+    results.create(mark, {"owner": "taker", "host": "h", "status": "RUNNING"})
+    with monkeypatch.context() as patch:
+        patch.setattr("logferry.document.own_producers", own_producers | {"taker"})
+        early = _document(root, "early")
+        early.claim()
+        assert early.owner is False
     late = _document(root, "late")
     late.claim()
-    assert late.owner is True
-    assert not mark.exists()
+    assert (late.owner, _saved(root)["attempt"]) == (True, 3)
+    assert not list(mark.parent.glob(".r.attempt-*"))
 
 
 def test_an_owner_in_this_process_lives(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from logferry.killpoints import passed
 from logferry_collector.records import Fault, FileState, Intake, Reject, Stamp
 from logferry_collector.store import StoreDownError
 from logferry_collector.store.catalogue import Catalogue
@@ -58,10 +59,14 @@ class Relational:
     def commit(self, intakes: Sequence[Intake]) -> list[bool]:
         try:
             with self.database.writing() as session:
-                return Writing(self.database, session, self._catalogue).take(intakes)
+                passed("ingest.begun")
+                held = Writing(self.database, session, self._catalogue).take(intakes)
+                passed("ingest.taken")
         except BaseException:
             self._catalogue.forget()
             raise
+        passed("ingest.committed")
+        return held
 
     def drop_rejects(self, paths: Sequence[str]) -> None:
         with self.database.writing() as session:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from logferry.killpoints import passed
 from logferry.layout import filesystem_type, is_network
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
 from logferry_collector.store.fragment import PARAMETER, Sql
@@ -67,10 +68,13 @@ class SQLite(SQLiteSQL):
             if check_version(self._version(), STEPS, f"store {self.path}"):
                 return
         with self.writing() as session:
+            passed("migrate.begun")
             found = self._version()
             check_version(found, STEPS, f"store {self.path}")
             migrate(session, found, STEPS)
+            passed("migrate.stepped")
             self.connection.execute(f"PRAGMA user_version = {len(STEPS):d}")
+        passed("migrate.done")
 
     def _version(self) -> int:
         return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
