@@ -53,12 +53,12 @@ elif kind == "fork":
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -9:
         sys.exit("the child passed its point")
 else:
-    tick(run, range(1, 1001))
+    tick(run, range(1, 401))
     run.result({"half": 1})
     notes[1] = 1
     if kind == "shipped":  # segments go when they are acked
         run.flush(timeout=20)
-    tick(run, range(1001, 1501))
+    tick(run, range(401, 701))
     run.flush("spooled")
     if kind == "killed":
         os.kill(os.getpid(), 9)

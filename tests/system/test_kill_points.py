@@ -133,20 +133,20 @@ def chain(node: Node, points: list[str], config: str = CONFIG) -> None:
     settle(node, jobs, service(node, "agent"))
 
 
-def test_agents_that_die_at_any_point_of_the_journal_lose_and_repeat_nothing(node: Node) -> None:
-    chain(node, JOURNAL)
+CHAINS = {
+    "journal": JOURNAL[:9],
+    "recovery": JOURNAL[9:],
+    "adoption": ADOPTION[:6],
+    "removal": ADOPTION[6:],
+    "log": LOG[:7],
+    "rotation": LOG[7:],
+    "compression": COMPRESSION,
+}
 
 
-def test_agents_that_die_at_any_point_of_an_adoption_lose_and_repeat_nothing(node: Node) -> None:
-    chain(node, ADOPTION)
-
-
-def test_agents_that_die_at_any_point_of_a_running_log_lose_and_repeat_nothing(node: Node) -> None:
-    chain(node, LOG)
-
-
-def test_agents_that_die_at_any_point_of_a_compression_lose_and_repeat_nothing(node: Node) -> None:
-    chain(node, COMPRESSION)
+@pytest.mark.parametrize("points", CHAINS.values(), ids=CHAINS)
+def test_agents_that_die_at_one_point_after_the_other_lose_and_repeat_nothing(node: Node, points: list[str]) -> None:
+    chain(node, points)
 
 
 def test_agents_that_die_at_any_point_of_the_retention_know_what_was_in_the_files_that_went(node: Node) -> None:
