@@ -56,10 +56,8 @@ else:
     tick(run, range(1, 401))
     run.result({"half": 1})
     notes[1] = 1
-    if kind == "shipped":  # segments go when they are acked
-        run.flush(timeout=20)
     tick(run, range(401, 701))
-    run.flush("spooled")
+    run.flush("durable" if kind == "shipped" else "spooled", timeout=20)  # segments go when they are acked
     if kind == "killed":
         os.kill(os.getpid(), 9)
 run.finish()
