@@ -9,6 +9,8 @@ from logferry.layout import Home
 from logferry_collector.config import CollectorConfig
 from logferry_collector.consolidate import Consolidator
 from logferry_collector.discover import Discover
+from logferry_collector.formats import Reading, format_of
+from logferry_collector.records import Fault
 from logferry_collector.store import Store
 
 
@@ -19,6 +21,7 @@ class TakeIn:
         self, store: Store, home: Home, config: CollectorConfig, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self.discover = Discover([str(home.results)], store.stamps(), clock_ns)
+        self.discover.forget(_readable_now(store, config.reading))
         self.consolidator = Consolidator(
             store,
             self.discover,
@@ -38,3 +41,9 @@ class TakeIn:
         taken = self.consolidator.take(self.discover.scan(full=True))
         self.consolidator.forget_void_rejects()
         return taken
+
+
+def _readable_now(store: Store, reading: Reading) -> list[str]:
+    """Return the files that were refused for a package or a permission which is there now."""
+    refused = [path for path, reject in store.rejects() if reject.fault is Fault.UNAVAILABLE]
+    return [path for path in refused if (form := format_of(path)) is None or not form.missing(reading)]

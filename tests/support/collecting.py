@@ -38,9 +38,9 @@ class Place:
     def clock_ns(self) -> int:
         return time.time_ns() + int(self.ahead_s * 1e9)
 
-    def restart(self) -> None:
+    def restart(self, config: CollectorConfig | None = None) -> None:
         """Forget what is in memory, as a new process would."""
-        self.take_in = TakeIn(self.store, self.home, CollectorConfig(), self.clock_ns)
+        self.take_in = TakeIn(self.store, self.home, config or CollectorConfig(), self.clock_ns)
 
     def collect(self) -> int:
         return self.take_in()

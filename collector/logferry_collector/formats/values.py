@@ -20,6 +20,7 @@ from typing import Any
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:(\.[0-9]*)?([eE][-+]?[0-9]{1,4})?)|-?\.[0-9]+([eE][-+]?[0-9]{1,4})?")
 # Python converts no longer ones, and nobody means them.
 _MAX_DIGITS = 4000
+_MAX_BITS = 13_000
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -58,11 +59,15 @@ def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """Return a value of a frame as plain data.
 
     Raises:
-        ValueError: it is nested too deep.
+        ValueError: it is nested too deep, or a number of thousands of digits.
 
     """
     kind = type(value)
-    if value is None or kind is str or kind is bool or kind is int or kind is float:
+    if value is None or kind is str or kind is bool or kind is float:
+        return value
+    if kind is int:
+        if value.bit_length() > _MAX_BITS:
+            raise ValueError(f"a number is too long: more than {_MAX_DIGITS} digits")
         return value
     if depth == 0:
         raise ValueError(f"nested deeper than {_MAX_DEPTH}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from logferry_collector.formats import FORMATS
+from logferry_collector.formats import FORMATS, Content, Reading
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import Found
 from mutation import join, split
@@ -24,13 +24,13 @@ def check(data: bytes) -> None:
     for kind, body in parts[:2]:
         form = FORMATS[kind % len(FORMATS)]
         found = Found(f"/base/exp/run{form.suffixes[0]}", "/base")
-        parsed = form.parse(body, 3, end=bool(flags & 1))
+        parsed = form.parse(Content(body, 3, bool(flags & 1), reading=Reading(pickle=True)))
         assert 0 <= parsed.taken <= len(body)
         ordinals = [ordinal for ordinal, _ in parsed.documents]
         assert ordinals == sorted(set(ordinals))
         for ordinal, document in parsed.documents:
             try:
-                record = record_of(document, found, form, ordinal)
+                record = record_of(document, found, ordinal, row=parsed.rows)
             except NoResultError:
                 continue
             assert "/" not in record.experiment_id + record.run_id
