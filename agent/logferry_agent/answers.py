@@ -34,12 +34,11 @@ class Answers:
         writer: Writer,
         filters: Callable[[], Filters],
         held: Callable[[], list[Problem]],
-        started_ns: int,
-        clock_ns: Callable[[], int],
+        elapsed_s: Callable[[], float],
     ) -> None:
         self._node, self._home, self._journal, self._producers = node, home, journal, producers
         self._state, self._writer, self._filters, self._held = state, writer, filters, held
-        self._started_ns, self._clock_ns = started_ns, clock_ns
+        self._elapsed_s, self._started_s = elapsed_s, elapsed_s()
         self.receiver: Receiver | None = None
 
     async def answer(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +57,7 @@ class Answers:
         return {
             "up": True,
             "pid": os.getpid(),
-            "uptime_s": (self._clock_ns() - self._started_ns) // 1_000_000_000,
+            "uptime_s": int(self._elapsed_s() - self._started_s),
             "node_dir": str(self._node.path),
             "home": str(self._home),
             "other_homes": homes,

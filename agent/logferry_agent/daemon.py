@@ -37,6 +37,7 @@ from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Producers
 from logferry_agent.receiver import Hooks, Receiver
 from logferry_agent.state import State
+from logferry_agent.steadiness import Steadiness, elapsed_s
 from logferry_agent.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Agent:
             config=config,
             filters=self._filters,
             clock=clock_ns,
+            steadiness=Steadiness(clock_ns, elapsed_s),
             on_written=self._on_written,
             on_sealed=self._producers.take_settled,
             append_agent_event=events.append,
@@ -86,7 +88,7 @@ class Agent:
         )
         self._answers = Answers(
             node, settings.home, self._journal, self._producers, self._state, self._writer, lambda: self._filters,
-            self._held, clock_ns(), clock_ns,
+            self._held, elapsed_s,
         )  # fmt: skip
         self._exits = Exits()
         hooks = Hooks(

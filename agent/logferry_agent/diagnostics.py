@@ -35,6 +35,10 @@ class RepeatFilter(logging.Filter):
 
 
 class _Printable(logging.Formatter):
+    # As in every file of ours; local time has an hour twice a year that says two things.
+    converter = staticmethod(time.gmtime)
+    default_msec_format = "%s.%03dZ"
+
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
 

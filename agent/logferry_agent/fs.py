@@ -83,8 +83,12 @@ class FileSystem:
     def rmdir(self, path: Path) -> None:
         os.rmdir(path)
 
-    def utime(self, path: Path, times_ns: tuple[int, int]) -> None:
-        os.utime(path, ns=times_ns, follow_symlinks=False)
+    def utime(self, path: Path, times_ns: tuple[int, int] | None) -> None:
+        """Set access and modification time; None: to the file system's own time, on a network one its server's."""
+        if times_ns is None:
+            os.utime(path, follow_symlinks=False)
+        else:
+            os.utime(path, ns=times_ns, follow_symlinks=False)
 
     def listdir(self, path: Path) -> list[str]:
         return os.listdir(path)

@@ -26,8 +26,6 @@ _NAME = re.compile(
     r"(?P<suffix>\.jsonl|\.log)(?P<packed>\.zst|\.gz)?"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A clock that jumped must not rotate at every checkpoint: a file younger than this by the clock and smaller than the
-# size stays.
 _SECOND = 1_000_000_000
 
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from logferry.layout import Home
 from logferry_agent.compression import compress
+from logferry_agent.config import AgentConfig
 from logferry_agent.fs import Problem, said
 from logferry_agent.logset import runs
 from logferry_agent.prune import condemned, key_of, remove
 from logferry_agent.rotation import LogFile, in_order
 from logferry_agent.state import Checkpoint, State
+from logferry_agent.steadiness import Steadiness
 
 if TYPE_CHECKING:
     from logferry_agent.writer import Writer
@@ -40,8 +42,11 @@ _SECOND = 1_000_000_000
 class Upkeep:
     """Works through a list of small jobs, one at a time, on a thread of its own; `problems` by path."""
 
-    def __init__(self, writer: Writer, state: State, home: Home, alive: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, writer: Writer, state: State, home: Home, alive: Callable[[str, str], bool], steadiness: Steadiness
+    ) -> None:
         self.problems: dict[Path, Problem] = {}
+        self._steadiness = steadiness
         self._writer, self._state, self._home, self._alive = writer, state, home, alive
         self._to_compress: set[Path] = set()
         self._wake = asyncio.Event()
@@ -75,17 +80,31 @@ class Upkeep:
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def prune(self) -> list[Path]:
+    async def prune(self, *, asked: bool) -> list[Path]:
         """Apply the retention now; return what was removed. What cannot be is among the problems."""
         writer = self._writer
         in_use = await self._state.call(self._state.current_files)
         self.problems = {path: problem for path, problem in self.problems.items() if problem.what != "retention"}
-        files = await self._call(condemned, self._home, writer.host, writer.config, writer.clock(), in_use)
+        config = self._believed(asked=asked)
+        files = await self._call(condemned, self._home, writer.host, config, writer.clock(), in_use)
         gone = [file.path for file in files if await self._attempt(file.path, self._remove(file), "retention")]
         for directory in {path.parent for path in gone}:
             if not in_order(os.listdir(directory)):
                 await self._state.call(self._state.forget_outputs, directory.parent.name, directory.name)
         return gone
+
+    def _believed(self, *, asked: bool) -> AgentConfig:
+        """Return the configuration, without the age of files where the clock is not to be believed."""
+        config, steadiness = self._writer.config, self._steadiness
+        if config.keep_age_s is None or steadiness.trusts_ages(asked=asked):
+            return config
+        if steadiness.stepped_by_s:
+            self._hold_ages(f"the clock stepped by {steadiness.stepped_by_s:+.0f} s; ages are believed an hour after")
+        return config.model_copy(update={"keep_age_s": None})
+
+    def _hold_ages(self, why: str) -> None:
+        _log.warning("nothing in %s is removed for its age: %s", self._home.logs, why)
+        self.problems[self._home.path] = Problem("retention", str(self._home.logs), why, self._writer.clock())
 
     async def _remove(self, file: LogFile) -> bool:
         output = await self._writer.loaded(key_of(file))
@@ -95,7 +114,7 @@ class Upkeep:
 
     async def _scan(self) -> bool:
         await self._call(self._find_uncompressed)
-        await self.prune()
+        await self.prune(asked=False)
         return True
 
     def _find_uncompressed(self) -> None:

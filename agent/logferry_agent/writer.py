@@ -34,6 +34,7 @@ from logferry_agent.segment import Damage, Record
 from logferry_agent.services import ReadableJournal
 from logferry_agent.settle import Settler
 from logferry_agent.state import KINDS, Checkpoint, Key, State, Unsettled
+from logferry_agent.steadiness import Steadiness
 from logferry_agent.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Writer:
         config: the agent's configuration.
         filters: level rules.
         clock: nanoseconds since the epoch.
+        steadiness: whether that clock goes as time does.
         on_written: producer → number through which its lines are written and checkpointed.
         on_sealed: producers whose seal is checkpointed.
         append_agent_event: appends an event of the agent's own (producer whom it concerns,
@@ -81,6 +83,7 @@ class Writer:
         config: AgentConfig,
         filters: Filters,
         clock: Callable[[], int],
+        steadiness: Steadiness,
         on_written: Callable[[dict[str, int]], None],
         on_sealed: Callable[[list[str]], None],
         append_agent_event: Callable[[str, list[Any]], None],
@@ -105,7 +108,7 @@ class Writer:
         self._asked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._settler = Settler(state, home, alive, about_of, host, clock)
-        self._upkeep = Upkeep(self, state, home, alive)
+        self._upkeep = Upkeep(self, state, home, alive, steadiness)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -128,7 +131,7 @@ class Writer:
 
     async def prune(self) -> list[Path]:
         """Apply the retention now; return what was removed."""
-        return await self._upkeep.prune()
+        return await self._upkeep.prune(asked=True)
 
     async def drain(self, deadline: float) -> str:
         """Write and checkpoint all that is durable, until `deadline` on the loop's clock; say what is left."""

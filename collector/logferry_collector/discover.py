@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from logferry_collector.formats import format_of
 from logferry_collector.records import UNASKABLE, Found, Stamp
@@ -46,6 +47,17 @@ class _Directory:
         return mtime_ns == self.mtime_ns and self.listed_ns - mtime_ns > 2 * _SECOND_NS
 
 
+class _Wait(NamedTuple):
+    """When a file is to be offered again, and when that was decided."""
+
+    since_ns: int
+    until_ns: int
+
+    def is_over(self, now_ns: int) -> bool:
+        """Say whether its time has come; a clock that was set back behind the beginning would never say so."""
+        return not self.since_ns <= now_ns < self.until_ns
+
+
 class Discover:
     """Finds changed files below some directories.
 
@@ -61,7 +73,7 @@ class Discover:
         self._known = known
         self._clock_ns = clock_ns
         self._directories: dict[str, _Directory] = {}
-        self._again: dict[str, int] = {}
+        self._again: dict[str, _Wait] = {}
         self._scans = 0
 
     def scan(self, *, full: bool = False) -> list[Found]:
@@ -92,7 +104,7 @@ class Discover:
         written_ns = max(stamp.mtime_ns, stamp.ctime_ns)
         now_ns = self._clock_ns()
         if 0 <= now_ns - written_ns <= grain_ns:
-            self._again[path] = written_ns + grain_ns + 1
+            self._again[path] = _Wait(now_ns, written_ns + grain_ns + 1)
         else:
             self._again.pop(path, None)
 
@@ -107,16 +119,16 @@ class Discover:
 
     def wait(self, path: str, until_ns: int) -> None:
         """Offer a file that is not whole again at a time, or when it changes."""
-        self._again[path] = until_ns
+        self._again[path] = _Wait(self._clock_ns(), until_ns)
 
     def due(self) -> list[str]:
         """Return the files whose time to be offered again has come."""
         now_ns = self._clock_ns()
-        return [path for path, at_ns in self._again.items() if at_ns <= now_ns]
+        return [path for path, wait in self._again.items() if wait.is_over(now_ns)]
 
     def next_due_ns(self) -> int | None:
         """Return when the next file is to be offered again."""
-        return min(self._again.values(), default=None)
+        return min((wait.until_ns for wait in self._again.values()), default=None)
 
     @property
     def waiting(self) -> int:
@@ -167,8 +179,8 @@ class Discover:
         return listed
 
     def _file(self, path: str, base: str, now_ns: int, *, full: bool = True) -> Found | None:
-        known, at_ns = self._known.get(path), self._again.get(path)
-        if known is not None and not full and at_ns is None and now_ns - known.mtime_ns > _QUIET_NS:
+        known, wait = self._known.get(path), self._again.get(path)
+        if known is not None and not full and wait is None and now_ns - known.mtime_ns > _QUIET_NS:
             return None
         try:
             found = os.lstat(path)
@@ -176,6 +188,6 @@ class Discover:
             self._again.pop(path, None)
             silent = isinstance(error, FileNotFoundError) or known == UNASKABLE
             return None if silent else Found(path, base, f"cannot be asked about: {error.strerror}")
-        if Stamp.of(found) == known and (at_ns is None or at_ns > now_ns):
+        if Stamp.of(found) == known and (wait is None or not wait.is_over(now_ns)):
             return None
         return Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))

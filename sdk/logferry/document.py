@@ -20,7 +20,7 @@ from logferry import results, spool
 from logferry.diagnostics import complain
 from logferry.events import plain
 from logferry.killpoints import passed
-from logferry.layout import Home, NodeDir
+from logferry.layout import Home, NodeDir, clock_lead_s
 
 _SILENT_HOST_S = 300.0
 # Taking over is a matter of milliseconds, on a network file system of seconds.
@@ -38,11 +38,14 @@ class Document:
         producer: the producer's id.
         rank: the process's rank where ranks are known; then rank 0 owns the document and no other.
         first: the document as it is at the start, status `RUNNING`.
+        late: leave a run that is over to the owner who said so: this process was started in it, and is no new attempt.
 
     """
 
-    def __init__(self, home: Home, node: NodeDir, producer: str, rank: int | None, first: dict[str, Any]) -> None:
-        self._home, self._node, self._producer, self._rank = home, node, producer, rank
+    def __init__(
+        self, home: Home, node: NodeDir, producer: str, rank: int | None, first: dict[str, Any], *, late: bool = False
+    ) -> None:
+        self._home, self._node, self._producer, self._rank, self._late = home, node, producer, rank, late
         self._lock = threading.RLock()
         self.pid = os.getpid()
         self._data = {**first, "owner": producer, "attempt": 1, "revision": 1}
@@ -71,11 +74,10 @@ class Document:
             self._touch(now_ns)
             return self.snapshot()
 
-    def finish(self, status: str, end: dict[str, Any] | None, started_ns: int, now_ns: int) -> dict[str, Any]:
+    def finish(self, status: str, end: dict[str, Any] | None, duration_s: float, now_ns: int) -> dict[str, Any]:
         """Complete the document; return the snapshot."""
         with self._lock:
-            duration = round((now_ns - started_ns) / 1e9, 6)
-            self._data.update(status=status, exit=plain(end)[0], duration_s=duration)
+            self._data.update(status=status, exit=plain(end)[0], duration_s=round(duration_s, 6))
             self._touch(now_ns)
             return self.snapshot()
 
@@ -137,7 +139,7 @@ class Document:
     def _is_taking_over(self, mark: Path) -> bool:
         """Say whether the process that left a mark may yet take over."""
         try:
-            is_new = time.time() - mark.stat().st_mtime < _MARK_S
+            is_new = _age_s(mark) < _MARK_S
             return is_new and self._lives(results.read(mark))
         except FileNotFoundError:  # it has
             return True
@@ -153,15 +155,16 @@ class Document:
         self._saved = document["revision"]
 
     def _lives(self, found: dict[str, Any]) -> bool:
+        """Say whether the run is its owner's still."""
         if found.get("status") in results.FINAL:
-            return False
+            return self._late
         owner, host = str(found.get("owner")), str(found.get("host"))
         if owner in own_producers:
             return True
         if host == self._data["host"] and "/" not in owner:
             return spool.lock_holder(self._node.spool / owner / "lock") is not None
         with suppress(OSError, ValueError):
-            return time.time() - (self._home.agents / host.replace("/", "_")).stat().st_mtime < _SILENT_HOST_S
+            return _age_s(self._home.agents / host.replace("/", "_")) < _SILENT_HOST_S
         return False
 
     def save(self) -> None:
@@ -229,6 +232,12 @@ def _text(value: Any) -> str | None:
 def _listed(tags: Any) -> list[Any]:
     found = plain(tags)[0]
     return found if isinstance(found, list) else [] if found is None else [found]
+
+
+def _age_s(path: Path) -> float:
+    """Return how old a file of a home is by the clock that stamps it, from which this host's may differ by hours."""
+    touched = path.stat().st_mtime
+    return time.time() + clock_lead_s(path.parent) - touched
 
 
 def _count(document: dict[str, Any], field: str) -> int:

@@ -28,13 +28,15 @@ RandomBytes: TypeAlias = Callable[[int], bytes]
 class Identity(NamedTuple):
     """Who a process is: its run, its rank where ranks are known, and the group of its run.
 
-    `derived`: nobody named the run; it counts for the ordinal of the next one.
+    `derived`: nobody named the run; it counts for the ordinal of the next one. `inherited`: it is the run in which this
+    process was started.
     """
 
     run_id: str
     rank: int | None
     group: str | None
     derived: bool
+    inherited: bool = False
 
 
 def short_id(random_bytes: RandomBytes, length: int = 10) -> str:
@@ -73,9 +75,10 @@ def resolve(
     """
     env = {key: value for key, value in env.items() if value}
     rank, group = _rank(env), _group(env)
-    known = run_id or env.get("LOGFERRY_RUN_ID") or _parents_run(experiment_id, env, pid)
+    parents = _parents_run(experiment_id, env, pid)
+    known = run_id or env.get("LOGFERRY_RUN_ID") or parents
     if known:
-        return Identity(known, rank, group, derived=False)
+        return Identity(known, rank, group, derived=False, inherited=known == parents)
     program = _program(env)
     if program is None:
         return Identity(new_run_id(now_ns, random_bytes), None, group, derived=True)

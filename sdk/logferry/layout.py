@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -230,3 +231,19 @@ def prepare_node_dir(path: Path) -> NodeDir:
 
 def _kind_of(mode: int) -> str:
     return "a link" if stat.S_ISLNK(mode) else "a file"
+
+
+def clock_lead_s(directory: Path) -> float:
+    """Return how far the clock that stamps files in a directory, on a network one its server's, is ahead of ours.
+
+    Raises:
+        OSError: no file can be made there, which tells.
+
+    """
+    path = directory / f".now-{os.urandom(8).hex()}"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        return os.fstat(fd).st_mtime - time.time()
+    finally:
+        os.close(fd)
+        os.unlink(path)

@@ -34,6 +34,7 @@ class Membership(NamedTuple):
     home: Path
     level: int
     started_ns: int
+    inherited: bool = False  # the run is the one in which this process was started
 
 
 class Producer:

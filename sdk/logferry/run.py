@@ -65,7 +65,18 @@ class Run(Logger):
     """
 
     __slots__ = (
-        *("_began_in", "_clock", "_document", "_finished", "_hooks", "_lock", "_member", "_pid", "_producer"),
+        *(
+            "_began_in",
+            "_began_s",
+            "_clock",
+            "_document",
+            "_finished",
+            "_hooks",
+            "_lock",
+            "_member",
+            "_pid",
+            "_producer",
+        ),
         *("_random_bytes", "_settings"),
     )
 
@@ -89,6 +100,7 @@ class Run(Logger):
             hooks,
         )
         self._finished, self._pid, self._began_in = False, os.getpid(), os.getpid()
+        self._began_s = monotonic()  # how long it takes is not a question to a clock that may be set
         self._lock = threading.RLock()
         self._producer: Producer | None = None
         first = first_document(
@@ -96,7 +108,7 @@ class Run(Logger):
         )
         producer = self._open_producer(owner=member.rank in {None, 0})
         node = NodeDir(settings.node_dir)
-        self._document = Document(Home(member.home), node, producer.name, member.rank, first)
+        self._document = Document(Home(member.home), node, producer.name, member.rank, first, late=member.inherited)
         self._begin(producer)
 
     def _begin(self, producer: Producer) -> None:
@@ -204,7 +216,7 @@ class Run(Logger):
         self.info("ExperimentCompleted", experiment_id=self.experiment_id, status=status)
         passed("finish.said")
         now = self._clock()
-        final = self._document.finish(status, how, self._member.started_ns, now)
+        final = self._document.finish(status, how, monotonic() - self._began_s, now)
         producer.result(now, final)
         passed("finish.spooled")
         producer.shipper.submit(self._document.save).wait(max(0.0, deadline - monotonic() - 0.2))

@@ -173,7 +173,9 @@ def open_run(
     home = _home_in_force(settings)
     if not os.environ.get("LOGFERRY_HOME"):  # whoever names none names the agent's
         settings = settings._replace(home=home)
-    member = Membership(experiment_id, who.run_id, host_name(), who.rank, home, settings.level, started_ns)
+    member = Membership(
+        experiment_id, who.run_id, host_name(), who.rank, home, settings.level, started_ns, who.inherited
+    )
     run = Run(
         member, settings, {**given, "group": given.get("group") or who.group}, clock, random_bytes, _session.hooks
     )

@@ -100,6 +100,20 @@ def test_hints_are_looked_at_alone_and_directories_whole(root: Path, discover: D
     assert sorted(os.path.basename(one.path) for one in discover.look({str(root / "e")})) == ["a.json", "b.json"]
 
 
+def test_a_file_that_waits_is_offered_again_by_a_clock_that_was_set_back(
+    root: Path, discover: Discover, clock: Clock
+) -> None:
+    path = root / "a.json"
+    path.write_text("{")
+    (found,) = discover.scan()
+    discover.done(found.path, Stamp.of(path.lstat()))
+    discover.wait(found.path, clock() + 5 * 10**9)
+    assert discover.due() == []
+    clock.ahead_ns -= 3600 * 10**9
+    assert discover.due() == [found.path]
+    assert [one.path for one in discover.scan()] == [found.path]
+
+
 def test_a_file_that_waits_is_offered_again_in_time(root: Path, discover: Discover, clock: Clock) -> None:
     path = str(root / "a.json")
     Path(path).write_text("{}")

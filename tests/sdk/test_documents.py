@@ -39,6 +39,17 @@ def _saved(root: Path) -> dict[str, Any]:
     return results.read(root / "home" / "results" / "exp" / "r.json")
 
 
+def test_a_worker_that_starts_when_its_run_is_over_does_not_make_a_failed_one_completed(node: Node) -> None:
+    child = "import logferry; run = logferry.init('exp', run_id='r'); run.result({'late': 1}); run.finish()"
+    parent = "import logferry, os, subprocess, sys\nrun = logferry.init('exp', run_id='r')\nenv = dict(os.environ)\n"
+    parent += "run.finish('FAILED')\nsubprocess.run([sys.executable, '-c', sys.argv[1]], env=env, check=True)"
+    assert node.run_job(parent, child).returncode == 0
+    found = _saved(node.root)
+    assert (found["status"], found["attempt"], found["metrics"]) == ("FAILED", 1, {})
+    (part,) = (node.home / "results" / "exp").glob("r.part-*.json")
+    assert results.read(part)["metrics"] == {"late": 1}
+
+
 def test_one_of_eight_processes_that_start_at_once_owns_the_run(node: Node) -> None:
     node.env["LOGFERRY_RUN_ID"] = "shared"
     code = "import logferry, os, sys\nsys.stdin.read()\nrun = logferry.init('exp')\n"
@@ -124,7 +135,7 @@ def test_rank_0_owns_and_the_others_write_parts_beside_it(root: Path) -> None:
 
 def test_a_rank_that_has_nothing_to_say_writes_no_part(root: Path) -> None:
     document = _document(root, "one", rank=1)
-    document.finish("COMPLETED", None, 0, 5)
+    document.finish("COMPLETED", None, 0.0, 5)
     document.save()
     assert not (root / "home" / "results").exists()
 
@@ -142,7 +153,7 @@ def test_a_directory_that_is_in_the_way_delays_the_result_only(root: Path) -> No
     (root / "home" / "results").write_text("a file in place of the directory")
     document = _document(root, "p")
     document.claim()
-    document.finish("COMPLETED", None, 0, 5)
+    document.finish("COMPLETED", None, 0.0, 5)
     document.save()
     assert document.owner is None
     (root / "home" / "results").unlink()

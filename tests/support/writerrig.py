@@ -20,6 +20,7 @@ from logferry_agent.fs import FileSystem
 from logferry_agent.journal import EVENTS, HELLO, Entry, Journal
 from logferry_agent.logset import RunLogs, blocks
 from logferry_agent.state import State
+from logferry_agent.steadiness import Steadiness
 from logferry_agent.writer import Writer
 
 START_NS = 1_753_880_400_123_456_789
@@ -45,6 +46,7 @@ class Rig:
         self.home, self.host = Home(root / "home"), host
         self.fs = fs or FileSystem()
         self.now = START_NS
+        self.stepped_s = 0.0
         self.written: dict[str, int] = {}
         self.abouts: dict[str, dict[str, Any]] = {}
         self.sealed: list[str] = []
@@ -70,6 +72,8 @@ class Rig:
             config=self.config,
             filters=Filters(self.config, {}),
             clock=lambda: self.now,
+            # Time passes as the clock says, but for what a test calls a step of the clock.
+            steadiness=Steadiness(lambda: self.now, lambda: (self.now - START_NS) / 1e9 - self.stepped_s),
             on_written=self.written.update,
             on_sealed=self.sealed.extend,
             append_agent_event=self.agent_events.append,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from logferry_collector.silence import SILENT_NS
 from logferry_collector.store.database import Database, Operand
 from logferry_collector.store.fragment import Sql, joined, sql
 from logferry_collector.where import And, Condition, Expression, Has, Is, Key, Literal, Matches, OneOf, Or, Order, Query
@@ -42,8 +43,10 @@ class QuerySQL:
             return Sql("r.status")
         hosts = self._database.listed({"host": "text"}, [(host,) for host in query.lost_hosts])
         lost = sql(
-            "r.status = 'RUNNING' AND r.mtime_ns < ? AND r.host IN (SELECT host FROM ? AS v)",
+            "r.status = 'RUNNING' AND r.mtime_ns NOT BETWEEN ? AND ? AND r.host IN (SELECT host FROM ? AS v)",
             query.lost_before_ns,
+            # A file from the future was stamped before the clock was set back, and says nothing.
+            query.lost_before_ns + 2 * SILENT_NS,
             hosts,
         )
         return sql("CASE WHEN ? THEN 'LOST' ELSE r.status END", lost)
