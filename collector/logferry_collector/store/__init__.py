@@ -128,7 +128,7 @@ def open_url(url: str, *, busy_s: float = 10.0) -> Store:
     if separator and scheme in {"postgres", "postgresql"}:
         from logferry_collector.store.postgres import Postgres  # noqa: PLC0415
 
-        return Relational(Postgres(url, busy_s))
+        return Relational(Postgres(url))
     if separator and scheme != "sqlite" and "/" not in scheme:
         raise StoreRefusedError(
             f"store {url!a} is neither a path nor sqlite:PATH nor postgresql://…; set LOGFERRY_STORE to one"

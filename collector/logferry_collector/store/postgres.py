@@ -19,8 +19,9 @@ from logferry_collector.store.postgres_sql import PostgresSQL
 
 try:
     import psycopg
-    import psycopg_pool
     from psycopg import conninfo
+
+    from logferry_collector.store.pool import Pool
 except ModuleNotFoundError as error:
     raise StoreRefusedError(f"a PostgreSQL store needs {error.name}; pip install 'logferry[postgres]'") from error
 
@@ -53,26 +54,20 @@ class Postgres(PostgresSQL):
 
     """
 
-    def __init__(self, url: str, busy_s: float) -> None:
+    def __init__(self, url: str) -> None:
         self.url = _without_password(url)
         try:
             given = conninfo.conninfo_to_dict(url)
         except psycopg.Error as error:
             raise StoreRefusedError(f"store {self.url}: {_first_line(error)}; mend LOGFERRY_STORE") from error
         info = conninfo.make_conninfo("", **{**_CONNECTION, **given})
-        # The first connection is made here: the pool would only say that it has none.
-        with self._reaching(), psycopg.connect(info, autocommit=True) as connection:
-            self._migrate(connection)
-        self._pool = psycopg_pool.ConnectionPool(
-            info,
-            min_size=0,
-            max_size=8,
-            timeout=busy_s,
-            open=True,
-            kwargs={"autocommit": True},
-            configure=_configure,
-            check=psycopg_pool.ConnectionPool.check_connection,
-        )
+        self._pool = Pool(info)
+        try:
+            with self._reaching(), self._pool.connection() as connection:
+                self._migrate(connection)
+        except BaseException:
+            self._pool.close()
+            raise
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
         if check_version(_version(connection), STEPS, f"store {self.url}"):
@@ -111,10 +106,12 @@ class Postgres(PostgresSQL):
                 while rows := cursor.fetchall():
                     yield from rows
                     cursor.execute("FETCH 500 FROM answer")
-            except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
-                raise QueryError(_first_line(error)) from error
             except psycopg.errors.QueryCanceled as error:
                 raise QueryError(f"took longer than {_ANSWER_MS // 1000} s") from error
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                raise
+            except psycopg.Error as error:
+                raise QueryError(_first_line(error)) from error
             finally:
                 if not connection.closed:
                     connection.rollback()
@@ -177,14 +174,10 @@ def _transaction(connection: psycopg.Connection[Any]) -> Iterator[_Session]:
         yield _Session(connection)
 
 
-def _configure(connection: psycopg.Connection[Any]) -> None:
-    # Compiling a query takes longer than any of ours runs.
-    connection.execute("SET jit = off")
-
-
 def _version(connection: psycopg.Connection[Any]) -> int:
-    there = connection.execute("SELECT to_regclass('logferry_version')").fetchone()
-    if there is None or there[0] is None:
+    # Read as data: what a connection remembers of names may be older than the lock that it waited for.
+    named = "relname = 'logferry_version' AND relnamespace = current_schema()::regnamespace"
+    if not connection.execute(f"SELECT 1 FROM pg_class WHERE {named}".encode()).fetchone():
         return 0
     found = connection.execute("SELECT version FROM logferry_version").fetchone()
     return int(found[0]) if found else 0
