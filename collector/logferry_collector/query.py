@@ -27,7 +27,7 @@ from logferry_collector.results import Results, document_of, only_run
 from logferry_collector.silence import SILENT_NS, silent_hosts
 from logferry_collector.store import Store, StoreDownError, open_url, url_of
 from logferry_collector.takein import TakeIn
-from logferry_collector.where import Query, keys_of
+from logferry_collector.where import Query
 
 
 class Reader:
@@ -65,7 +65,6 @@ class Reader:
         names = Names(self.store.keys())
         condition = parse(where or "", names)
         key = names.resolve(sort) if sort else None
-        self.store.prepare(keys_of(condition) + ([key] if key else []))
         return Results(self.store, replace(query, where=condition, sort=key, desc=desc, limit=limit), names)
 
     def run(self, text: str) -> dict[str, Any]:

@@ -59,7 +59,6 @@ class Results:
         keys = [self.names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
         inner = self._over(over, keys)
         wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
-        self._store.prepare(keys)
         values = self._store.values(self._query, [*keys, *inner, *wanted])
         names = [agg] if isinstance(agg, str) else agg
         return grouped(values, keys, bool(inner), wanted, names, self.names.resolve)
@@ -100,7 +99,6 @@ class Results:
         key = self.names.resolve(metric)
         groups = tuple(self.names.resolve(name) for name in ([by] if isinstance(by, str) else by))
         where = And((self._query.where, Is(key, "null", negated=True), Is(key, "nan", negated=True)))
-        self._store.prepare([key, *groups])
         query = replace(self._query, where=where, sort=key, desc=not lowest, first_of=groups)
         return Results(self._store, query, self.names)
 

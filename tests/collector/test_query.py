@@ -208,7 +208,7 @@ def test_asked_for_keys_get_an_index_once_the_store_is_large(place: Place) -> No
     plan = place.store.database.connection.execute(
         "EXPLAIN QUERY PLAN SELECT 1 FROM result r WHERE json_extract(r.config, '$.\"lr\"') IN (3)"
     ).fetchall()
-    assert "asked_config" in str(plan)
+    assert "asked_" in str(plan)
 
 
 def test_the_best_of_each_group_is_its_run_whole(place: Place) -> None:

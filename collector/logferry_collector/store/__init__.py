@@ -90,9 +90,6 @@ class Store(Protocol):
 
         """
 
-    def prepare(self, keys: Sequence[Key]) -> None:
-        """Make access by these keys fast, where that pays; never fails."""
-
     def check(self) -> None:
         """Raise `StoreDownError` where what was opened is no longer what the URL names."""
 

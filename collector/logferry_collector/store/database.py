@@ -59,11 +59,14 @@ class Database(Protocol):
     def check(self) -> None:
         """Raise `StoreDownError` where what was opened is no longer what the URL names."""
 
-    def index(self, session: Session, name: str, operand: Operand) -> None:
-        """Make access by a value in `result` fast; the operand's column stands without a table."""
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
+        """Make an index of `result` in the order of the first value, which holds the others too where that can be."""
 
-    def indexes(self) -> set[str]:
-        """Return the names of the indexes that there are."""
+    def using(self, name: str) -> Sql:
+        """Return what makes the database use an index, where it would not find that by itself; with a blank."""
+
+    def indexes(self, prefix: str) -> list[str]:
+        """Return the names of some indexes, the oldest first."""
 
     def close(self) -> None: ...
 

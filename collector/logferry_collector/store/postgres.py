@@ -116,9 +116,11 @@ class Postgres(PostgresSQL):
                 if not connection.closed:
                     connection.rollback()
 
-    def indexes(self) -> set[str]:
-        rows = self.rows(Sql("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"))
-        return {name for (name,) in rows}
+    def indexes(self, prefix: str) -> list[str]:
+        made = sql(
+            "relnamespace = current_schema()::regnamespace AND relkind = 'i' AND starts_with(relname, ?)", prefix
+        )
+        return [name for (name,) in self.rows(sql("SELECT relname FROM pg_class WHERE ? ORDER BY oid", made))]
 
     def check(self) -> None:
         for _ in self.rows(Sql("SELECT 1 FROM logferry_version")):

@@ -91,14 +91,15 @@ class PostgresSQL:
     def grouped(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("nullif(?, 'null')", _raw(operand))
 
-    def index(self, session: Session, name: str, operand: Operand) -> None:
-        number = self.number(operand)
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result ((?))', number))
-        if operand.metric:
-            session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}_desc" ON result ((?) DESC NULLS LAST)', number))
-        else:
-            # Of any length, which a B-tree has no room for.
-            session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}_text" ON result USING hash ((?))', _text(operand)))
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
+        first = operands[0]._replace(column=Sql(operands[0].column.text.removeprefix("r.")))
+        order = "DESC NULLS LAST" if desc else ""
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result ((?) {order})', self.number(first)))
+        # Without statistics of the expression it is guessed to be rare.
+        session.run(Sql("ANALYZE result"))
+
+    def using(self, name: str) -> Sql:  # noqa: ARG002
+        return Sql("")
 
 
 def _raw(operand: Operand) -> Sql:

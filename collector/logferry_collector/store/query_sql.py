@@ -14,7 +14,6 @@ from logferry_collector.store.fragment import Sql, joined, sql
 from logferry_collector.where import And, Condition, Expression, Has, Is, Key, Literal, Matches, OneOf, Or, Order, Query
 
 FROM = Sql("FROM result r")
-DOCUMENTS = Sql("FROM result r JOIN candidate c ON c.id = r.candidate")
 _COLUMNS = {name: Operand(Sql(f"r.{name}")) for name in ("experiment_id", "run_id", "status", "host")}
 _SECTIONS = {"config": Sql("r.config"), "metrics": Sql("r.metrics"), "field": Sql("r.fields")}
 

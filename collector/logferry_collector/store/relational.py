@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from logferry.killpoints import passed
 from logferry_collector.records import Fault, FileState, Intake, Reject, Stamp
-from logferry_collector.store import StoreDownError
 from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.database import Database
 from logferry_collector.store.fragment import Sql, sql
-from logferry_collector.store.query_sql import DOCUMENTS, FROM, QuerySQL
+from logferry_collector.store.indexes import Indexes
+from logferry_collector.store.query_sql import FROM, QuerySQL
 from logferry_collector.store.writing import FILE, Writing, forget_rejects
 from logferry_collector.where import Key, Query
-
-# Below this a scan is as fast as an index, and most homes stay below it.
-_INDEX_FROM_ROWS = 2_000
-# Each index costs every later write; what nobody asks for often has no right to one.
-_MAX_INDEXES = 24
-_INDEX = "asked_"
 
 
 class Relational:
@@ -31,6 +23,7 @@ class Relational:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._catalogue = Catalogue()
+        self._indexes = Indexes(database)
 
     @property
     def url(self) -> str:
@@ -79,7 +72,8 @@ class Relational:
 
     def documents(self, query: Query) -> Iterator[dict[str, Any]]:
         made = QuerySQL(self.database, query)
-        statement = sql("SELECT c.document, r.merged, ? ??", made.status(), DOCUMENTS, made.tail())
+        table = sql("result r ?JOIN candidate c ON c.id = r.candidate", self._indexes.serve(query))
+        statement = sql("SELECT c.document, r.merged, ? FROM ??", made.status(), table, made.tail())
         for text, merged, status in self.database.rows(statement):
             document: dict[str, Any] = json.loads(text)
             if merged is not None:
@@ -141,22 +135,6 @@ class Relational:
     def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         return self.database.ask(query)
 
-    def prepare(self, keys: Sequence[Key]) -> None:
-        """Make an index for each key of a configuration or metric that is asked for."""
-        wanted = {_index_name(key): key for key in keys if key.section != "field"}
-        # It is speed only: who may not write, or finds the store busy, goes without.
-        with suppress(StoreDownError):
-            there = self.database.indexes() if wanted else set()
-            room = _MAX_INDEXES - sum(name.startswith(_INDEX) for name in there)
-            missing = [name for name in wanted if name not in there][: max(0, room)]
-            if missing and self.counts()[0] >= _INDEX_FROM_ROWS:
-                bare = QuerySQL(self.database, Query())
-                with self.database.writing() as session:
-                    for name in missing:
-                        operand = bare.operand(wanted[name])
-                        column = Sql(operand.column.text.removeprefix("r."))
-                        self.database.index(session, name, operand._replace(column=column))
-
     def check(self) -> None:
         self.database.check()
 
@@ -168,8 +146,3 @@ def _below(value: Any, path: Sequence[str]) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def _index_name(key: Key) -> str:
-    # The path may hold any sign; its checksum is a name. Keys of one checksum share an index: only slower.
-    return f"{_INDEX}{key.section}_{zlib.crc32(json.dumps(key.path).encode()):08x}"

@@ -18,7 +18,7 @@ from typing import Any
 from logferry.killpoints import passed
 from logferry.layout import filesystem_type, is_network
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
-from logferry_collector.store.fragment import PARAMETER, Sql
+from logferry_collector.store.fragment import PARAMETER, Sql, sql
 from logferry_collector.store.migrations import check_version, migrate
 from logferry_collector.store.sqlite_schema import STEPS
 from logferry_collector.store.sqlite_sql import SQLiteSQL
@@ -119,8 +119,9 @@ class SQLite(SQLiteSQL):
         finally:
             connection.close()
 
-    def indexes(self) -> set[str]:
-        return {name for (name,) in self.rows(Sql("SELECT name FROM sqlite_master WHERE type = 'index'"))}
+    def indexes(self, prefix: str) -> list[str]:
+        made = sql("type = 'index' AND substr(name, 1, ?) = ?", len(prefix), prefix)
+        return [name for (name,) in self.rows(sql("SELECT name FROM sqlite_master WHERE ? ORDER BY rowid", made))]
 
     def check(self) -> None:
         with self._reaching():

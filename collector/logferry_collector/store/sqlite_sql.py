@@ -69,8 +69,13 @@ class SQLiteSQL:
     def grouped(self, operand: Operand) -> Sql:
         return _value(operand)
 
-    def index(self, session: Session, name: str, operand: Operand) -> None:
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', _value(operand)))
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
+        values = [_value(operand._replace(column=Sql(operand.column.text.removeprefix("r.")))) for operand in operands]
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", values)))
+
+    def using(self, name: str) -> Sql:
+        # SQLite does not see that a limit ends the walk early.
+        return Sql(f'INDEXED BY "{name}" ')
 
 
 def _bound(value: str | float) -> str | float:
