@@ -67,7 +67,7 @@ class Indexes:
         return next((name for name in names if name in there), "")
 
     def _is_large(self) -> bool:
-        rows = self._database.rows(Sql(f"SELECT count(*) FROM (SELECT 1 FROM result LIMIT {_FROM_ROWS}) AS some"))
+        rows = self._database.rows(Sql(f"SELECT count(*) FROM (SELECT 1 FROM result LIMIT {_FROM_ROWS}) AS few"))
         return bool(next(rows)[0] >= _FROM_ROWS)
 
 

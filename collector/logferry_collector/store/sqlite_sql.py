@@ -13,6 +13,7 @@ from typing import Any
 
 from logferry_collector.store.database import Operand, Session
 from logferry_collector.store.fragment import Sql, joined, sql
+from logferry_collector.store.values import sought
 
 _INFINITY = "9e999"  # how SQLite writes it
 
@@ -45,7 +46,7 @@ class SQLiteSQL:
     def compared(self, operand: Operand, op: str, value: str | float) -> Sql:
         there = _value(operand)
         if isinstance(value, str):
-            return sql(f"(? {op} ? AND ? >= '' AND ?)", there, value, there, _is_of(operand, "text"))
+            return sql(f"(? {op} ? AND ? >= '' AND ?)", there, sought(value), there, _is_of(operand, "text"))
         return sql(f"(? {op} ? AND ? < '')", there, _bound(value), there)
 
     def timed(self, operand: Operand, op: str, moment: datetime) -> Sql:
@@ -54,7 +55,7 @@ class SQLiteSQL:
         return sql(f"(? AND julianday(?) {op} julianday(?))", day, value, moment.isoformat())
 
     def matches(self, operand: Operand, pattern: str, *, negated: bool) -> Sql:
-        return sql(f"(? {'NOT ' * negated}REGEXP ? AND ?)", _value(operand), pattern, _is_of(operand, "text"))
+        return sql(f"(? {'NOT ' * negated}REGEXP ? AND ?)", _value(operand), sought(pattern), _is_of(operand, "text"))
 
     def has(self, operand: Operand, values: Sequence[str | float], *, negated: bool) -> Sql:
         if operand.path is None:  # a text is no list
@@ -80,6 +81,8 @@ class SQLiteSQL:
 
 def _bound(value: str | float) -> str | float:
     """Return a value as SQLite has it: an integer beyond 64 bits is a float there."""
+    if isinstance(value, str):
+        return sought(value)
     return float(value) if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63 else value
 
 
