@@ -7,7 +7,7 @@ from typing import Any
 import zmq
 
 from logferry import spool, wire
-from logferry.layout import NodeDir
+from logferry.layout import NodeDir, is_own_node_dir
 from logferry.settings import Settings
 
 TIMEOUT_S = 2.0
@@ -18,7 +18,7 @@ def ask(
 ) -> dict[str, Any] | None:
     """Return the answer, or None where no agent runs or it does not answer in time."""
     node = NodeDir(settings.node_dir)
-    if settings.agent is None and spool.lock_holder(node.lock) is None:
+    if settings.agent is None and (not is_own_node_dir(node.path) or spool.lock_holder(node.lock) is None):
         return None
     context = zmq.Context()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def compress(fs: FileSystem, path: Path, kind: str) -> Path:
     source = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         found = fs.fstat(source)
-        _write(fs, temporary, _compressed(fs, source, kind))
+        _write(fs, temporary, _compressed(fs, source, kind), stat.S_IMODE(found.st_mode))
     finally:
         fs.close(source)
     fs.utime(temporary, (found.st_atime_ns, found.st_mtime_ns))
@@ -66,10 +67,10 @@ def _compressed(fs: FileSystem, fd: int, kind: str) -> Iterator[bytes]:
     yield maker.flush()
 
 
-def _write(fs: FileSystem, path: Path, parts: Iterator[bytes]) -> None:
+def _write(fs: FileSystem, path: Path, parts: Iterator[bytes], mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         fs.unlink(path)
-    fd = fs.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    fd = fs.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         offset = 0
         for part in parts:

@@ -22,6 +22,7 @@ from logferry.layout import (
     filesystem_type,
     host_name,
     is_network,
+    open_new,
     prepare_node_dir,
 )
 from logferry.settings import Settings, SettingsError
@@ -90,7 +91,7 @@ def home_directory(settings: Settings) -> Iterator[Finding]:
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".doctor-{os.getpid()}"
-        probe.write_bytes(b"x")
+        os.close(open_new(probe))
         probe.unlink()
     except OSError as error:
         yield Finding(

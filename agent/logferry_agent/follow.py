@@ -87,7 +87,7 @@ class HostTail:
             self._read.add(self._current.name)
         self.close()
         with contextlib.suppress(FileNotFoundError):
-            self._fd = os.open(self._directory / log.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self._fd = os.open(self._directory / log.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             self._current = log
             self._read.discard(log.name)
 

@@ -10,6 +10,7 @@ what was there, and counts it as `pruned`. A file that lines may still be writte
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -129,10 +130,13 @@ def _note(line: bytes) -> dict[str, Any] | None:
 
 
 def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
-    is_new = not path.exists()
+    is_new = not os.path.lexists(path)
     fd = fs.open(path, os.O_RDWR | os.O_CREAT)
     try:
-        size = fs.fstat(fd).st_size
+        found = fs.fstat(fd)
+        if found.st_nlink > 1:
+            raise OSError(errno.EMLINK, "has another name, which may be somebody else's file; remove it", str(path))
+        size = found.st_size
         broken = size and fs.pread(fd, 1, size - 1) != b"\n"
         write_all(fs, fd, [b"\n" if broken else b"", json.dumps(what).encode() + b"\n"], size)
         passed("prune.written")

@@ -9,6 +9,7 @@ owner is somebody else's producer (another node, a later attempt) is left alone.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -111,7 +112,9 @@ class Settler:
         path = self._home.result(due.experiment, due.run)
         try:
             present = read(path)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ELOOP}:  # a link is nobody's document, and is replaced
+                raise
             present = None
         settled = settle(present, due, self._begun(due), alive=alive)
         if settled is not None:

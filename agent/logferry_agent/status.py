@@ -14,7 +14,7 @@ from typing import Any
 
 from logferry import spool
 from logferry.cli import FINE, NO, Parser, printable, settings_of
-from logferry.layout import MEMORY_FILESYSTEMS, Home, NodeDir, filesystem_type, host_name
+from logferry.layout import MEMORY_FILESYSTEMS, Home, NodeDir, filesystem_type, host_name, read_plain
 from logferry.settings import Settings
 from logferry_agent.asking import ask
 from logferry_agent.level import level
@@ -93,7 +93,7 @@ def _size(directory: Path) -> int:
 def _collector(home: Home) -> dict[str, Any]:
     path = home.agents / f"{host_name()}.collector.json"
     try:
-        said = json.loads(path.read_bytes())
+        said = json.loads(read_plain(path))
         said["up"] = _is_running(int(said["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return {"up": False}

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from logferry.layout import Home, host_name
+from logferry.layout import Home, host_name, open_new, read_plain
 
 # Whoever asks whether a collector runs holds a shared lock for an instant; a start must outlast that.
 _PATIENCE_S = 0.5
@@ -76,7 +76,7 @@ def runs(home: Home, url: str) -> bool:
 def held(home: Home, url: str) -> str:
     """Return why the collector that runs for a home and a store takes in nothing now, or the empty string."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        status = json.loads(status_path(home).read_bytes())
+        status = json.loads(read_plain(status_path(home)))
         if status["store"] == url and status["held"]:
             return f"the collector is held back by the store {url}: {status['held'][0]['error']}"
     return ""
@@ -114,7 +114,8 @@ def write_status(home: Home, status: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
+        with open(open_new(temporary), "wb") as file:
+            file.write(data)
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

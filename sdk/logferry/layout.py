@@ -22,6 +22,8 @@ Names that begin with a dot are temporary everywhere and are never read by anoth
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import time
@@ -209,28 +211,23 @@ def prepare_node_dir(path: Path) -> NodeDir:
         LayoutError: it is a link, somebody else's, open to others and not ours to close, or on a network file system.
 
     """
-    way_out = "set LOGFERRY_NODE_DIR to a directory of yours on a local disk"
     kind = filesystem_type(path)
     if is_network(kind):
-        raise LayoutError(f"node directory {path} is on a network file system ({kind}); {way_out}")
+        raise LayoutError(f"node directory {path} is on a network file system ({kind}); {_WAY_OUT}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for missing in reversed([one for one in path.parents if not one.exists()]):
+            missing.mkdir(mode=0o755, exist_ok=True)
         if not os.path.lexists(path):
             path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
+        fault = _not_only_ours(path)
+        if not fault and path.lstat().st_mode & 0o077:
+            path.chmod(0o700)
+        fault = fault or _planted(path)
     except OSError as error:
-        raise LayoutError(f"node directory {path} cannot be made: {error.strerror}; {way_out}") from error
-    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-        raise LayoutError(f"node directory {path} is {_kind_of(found.st_mode)}, not a directory; {way_out}")
-    if found.st_uid != os.geteuid():
-        raise LayoutError(f"node directory {path} belongs to user {found.st_uid}, not to you; {way_out}")
-    if found.st_mode & 0o077:
-        path.chmod(0o700)
+        raise LayoutError(f"node directory {path} cannot be made: {error.strerror}; {_WAY_OUT}") from error
+    if fault:
+        raise LayoutError(f"node directory {path} {fault}; {_WAY_OUT}")
     return NodeDir(path)
-
-
-def _kind_of(mode: int) -> str:
-    return "a link" if stat.S_ISLNK(mode) else "a file"
 
 
 def clock_lead_s(directory: Path) -> float:
@@ -247,3 +244,69 @@ def clock_lead_s(directory: Path) -> float:
     finally:
         os.close(fd)
         os.unlink(path)
+
+
+def is_own_node_dir(path: Path) -> bool:
+    """Say whether the node directory is there and nobody else's; if not, what is in it is not to be believed."""
+    try:
+        return not _not_only_ours(path) and not path.lstat().st_mode & 0o022 and not _planted(path)
+    except OSError:
+        return False
+
+
+_WAY_OUT = "set LOGFERRY_NODE_DIR to a directory of yours on a local disk"
+
+
+def _not_only_ours(path: Path) -> str:
+    """Return why others have a say in a node directory, or the empty string."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        return f"is {'a link' if stat.S_ISLNK(found.st_mode) else 'a file'}, not a directory"
+    if found.st_uid != os.geteuid():
+        return f"belongs to user {found.st_uid}, not to you"
+    # In a directory like /var/tmp nobody can rename what is another's; without the sticky bit anybody could.
+    above = path.parent.stat().st_mode
+    if above & 0o002 and not above & stat.S_ISVTX:
+        return f"lies in {path.parent}, where everybody may rename it"
+    return ""
+
+
+def _planted(path: Path) -> str:
+    """Look for what others left behind while they could write to the directory."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            owner = entry.stat(follow_symlinks=False).st_uid
+            if owner != os.geteuid():
+                return f"holds {entry.name!a} of user {owner}; remove that"
+    return ""
+
+
+def open_new(path: str | Path, directory: int | None = None, mode: int = 0o644) -> int:
+    """Open a new file of ours for writing, in place of whatever has its name; nothing is written through a link.
+
+    Args:
+        path: the file; a name in `directory` where that is given.
+        directory: descriptor of the directory.
+        mode: as open(2) takes it.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=directory)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+
+
+def read_plain(path: Path, most: int = 1 << 20) -> bytes:
+    """Read the first `most` bytes of a regular file, never through a link and never waiting for a FIFO.
+
+    Raises:
+        OSError: it cannot be read, or is something else.
+
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return file.read(most)

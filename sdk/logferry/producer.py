@@ -15,13 +15,14 @@ from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
 from logferry.identity import boot_id, process_start_ticks
 from logferry.killpoints import passed
-from logferry.layout import LayoutError, NodeDir, prepare_node_dir
+from logferry.layout import LayoutError, NodeDir, is_own_node_dir, prepare_node_dir
 from logferry.logger import new_packer
 from logferry.settings import Settings
 from logferry.shipper import Shipper
 
 # The thread ends within a moment, unless a file system hangs.
 _STOP_S = 0.1
+_NOWHERE = "inproc://nowhere"
 
 
 class Membership(NamedTuple):
@@ -67,7 +68,9 @@ class Producer:
             about["spool"] = "memory"
             where = "events are kept in memory and end with this process; start one with: logferry agent"
             self._buffer = Buffer(None, settings.spool_bytes, hot)
-        address = settings.agent or _address(node)
+        # Whoever made the directory before us would be the agent that gets our events.
+        own = is_own_node_dir(node.path)
+        address = settings.agent or (_address(node) if own else _NOWHERE)
         company = partial(spool.company, node.spool)
         self.shipper = Shipper(self._buffer, name, about, address, member.level, where, company)
         self.shipper.start()
@@ -155,7 +158,7 @@ def _address(node: NodeDir) -> str:
         return node.address
     except LayoutError as error:
         complain("address", str(error))
-        return "inproc://nowhere"
+        return _NOWHERE
 
 
 def _reason(error: OSError) -> str:

@@ -26,10 +26,12 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from logferry.killpoints import passed
+from logferry.layout import open_new, read_plain
 
 RUNNING, COMPLETED, FAILED, KILLED = "RUNNING", "COMPLETED", "FAILED", "KILLED"
 STATUSES = (RUNNING, COMPLETED, FAILED, KILLED)
@@ -118,9 +120,7 @@ def read(path: Path) -> dict[str, Any]:
         ResultError: it holds no document.
 
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        return loads(file.read(MAX_DOCUMENT_BYTES + 1), str(path))
+    return loads(read_plain(path, MAX_DOCUMENT_BYTES + 1), str(path))
 
 
 def create(path: Path, document: dict[str, Any]) -> bool:
@@ -130,21 +130,22 @@ def create(path: Path, document: dict[str, Any]) -> bool:
         OSError: the directory cannot be made or written.
 
     """
-    temporary = _temporary(path, document)
-    _write(temporary, dumps(document), sync=False)
-    try:
-        os.link(temporary, path, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
-            raise
-        return _create_exclusively(path, dumps(document))
-    else:
-        passed("result.linked")
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    temporary, data = _temporary(path, document), dumps(document)
+    with _directory(path) as directory:
+        _write(temporary, directory, data, sync=False)
+        try:
+            os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
+                raise
+            return _create_exclusively(path.name, directory, data)
+        else:
+            passed("result.linked")
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
     return True
 
 
@@ -156,45 +157,55 @@ def replace(path: Path, document: dict[str, Any]) -> None:
 
     """
     temporary = _temporary(path, document)
-    try:
-        _write(temporary, dumps(document), sync=True)
-        passed("result.synced")
-        temporary.rename(path)
-        passed("result.renamed")
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _directory(path) as directory:
+        try:
+            _write(temporary, directory, dumps(document), sync=True)
+            passed("result.synced")
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            passed("result.renamed")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
+            raise
         os.fsync(directory)
+
+
+@contextlib.contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    """Hold the experiment's directory open: a link in its place, now or later, leads nowhere."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir()
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if path.parent.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path.parent)) from error
+        raise
+    try:
+        yield directory
     finally:
         os.close(directory)
-    passed("result.replaced")
 
 
-def _temporary(path: Path, document: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{document.get('owner') or document.get('producer') or 'x'}-{os.getpid()}"
-    return path.with_name(f".{path.name[:120]}.{writer[:60]}.tmp")
+def _temporary(path: Path, document: dict[str, Any]) -> str:
+    writer = f"{document.get('owner') or document.get('producer') or 'x'}-{os.getpid()}".replace("/", "_")
+    return f".{path.name[:120]}.{writer[:60]}.tmp"
 
 
-def _write(path: Path, data: bytes, *, sync: bool) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(fd, "wb") as file:
+def _write(name: str, directory: int, data: bytes, *, sync: bool) -> None:
+    with open(open_new(name, directory), "wb") as file:
         file.write(data)
-        file.flush()
         if sync:
-            passed("result.written")
-            os.fsync(fd)
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def _create_exclusively(path: Path, data: bytes) -> bool:
+def _create_exclusively(name: str, directory: int, data: bytes) -> bool:
     """Create without links (some FUSE and SMB mounts); a reader may see the file half written and waits."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o644, dir_fd=directory)
     except FileExistsError:
         return False
     with open(fd, "wb") as file:

@@ -19,7 +19,7 @@ from logferry.buffer import FULL, Hot
 from logferry.diagnostics import complain
 from logferry.ending import Ending
 from logferry.events import level_number
-from logferry.layout import NodeDir, host_name, safe_component
+from logferry.layout import NodeDir, host_name, is_own_node_dir, safe_component
 from logferry.logger import Logger
 from logferry.producer import Membership
 from logferry.run import Hooks, Run
@@ -186,7 +186,7 @@ def open_run(
 def _home_in_force(settings: Settings) -> Path:
     """Return the home that the node's agent serves while it runs, else the one of the settings."""
     node = NodeDir(settings.node_dir)
-    if lock_holder(node.lock) is None:
+    if not is_own_node_dir(node.path) or lock_holder(node.lock) is None:
         return settings.home
     try:
         served = Path(node.home_note.read_text(encoding="utf-8").strip())
