@@ -114,17 +114,17 @@ def one(name: str, inputs: int, seed: int, way: str, keep: Path) -> tuple[int, l
                 command,
                 cwd=keep,
                 env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 check=False,
             )
-        counts = re.findall(r"number_of_executed_units: (\d+)", ran.stderr)
+        counts = re.findall(r"number_of_executed_units: (\d+)", ran.stdout)
         done += int(counts[-1]) if counts else 1
         if ran.returncode:
-            failures.append(f"{name}: {_why(ran.stderr)}")
-            (keep / f"{name}-{len(failures)}.txt").write_text(ran.stderr[-20_000:])
+            failures.append(f"{name}: {_why(ran.stdout)}")
+            (keep / f"{name}-{len(failures)}.txt").write_text(ran.stdout[-20_000:])
             print(f"FAILED {failures[-1]}", flush=True)
     return done, failures
 

@@ -18,10 +18,10 @@ class Share(NamedTuple):
 
 
 TARGETS = {
-    "frames": Share("targets.frames", 400_000),
-    "spools": Share("targets.spools", 150_000),
-    "journals": Share("targets.journals", 150_000),
-    "results": Share("targets.results", 250_000),
+    "frames": Share("targets.frames", 200_000),
+    "spools": Share("targets.spools", 80_000),
+    "journals": Share("targets.journals", 80_000),
+    "results": Share("targets.results", 600_000),
     "ingest": Share("targets.ingest", 20_000),
-    "runlogs": Share("targets.runlogs", 30_000),
+    "runlogs": Share("targets.runlogs", 20_000),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import orjson
 
 from logferry_agent.chunk import Renderer
@@ -62,7 +63,14 @@ def both_ways_agree(producer: str, first: int, events: int, payload: bytes) -> N
 def _lengths_hold(events: int, payload: bytes) -> bool:
     at = 0
     for _ in range(events):
-        at += 10 + int.from_bytes(payload[at + 1 : at + 5])
+        end = at + 10 + int.from_bytes(payload[at + 1 : at + 5])
+        try:
+            msgpack.unpackb(payload[at + 10 : end], strict_map_key=False, unicode_errors="backslashreplace")
+        except (ValueError, TypeError):
+            return False
+        if payload[at : at + 1] + payload[at + 5 : at + 6] != b"\xce\xce":
+            return False
+        at = end
     return at == len(payload)
 
 
