@@ -183,9 +183,9 @@ def filesystem_type(path: Path, table: Path = Path("/proc/self/mountinfo")) -> s
         table: the mounts, as proc(5) describes the file `mountinfo`.
 
     """
-    target = os.fsencode(os.path.realpath(path))
     best, kind = b"", b""
     try:
+        target = os.fsencode(os.path.realpath(path))  # an error where somebody changes a link meanwhile
         lines = table.read_bytes().split(b"\n")[:-1]
     except OSError:
         return ""

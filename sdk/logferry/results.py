@@ -189,8 +189,9 @@ def _directory(path: Path) -> Iterator[int]:
 
 
 def _temporary(path: Path, document: dict[str, Any]) -> str:
-    writer = f"{document.get('owner') or document.get('producer') or 'x'}-{os.getpid()}".replace("/", "_")
-    return f".{path.name[:120]}.{writer[:60]}.tmp"
+    given = str(document.get("owner") or document.get("producer"))[:20]  # anything: a job may say what it likes
+    writer = "".join(char if char.isascii() and char.isalnum() else "_" for char in given)
+    return f".{path.name[:120]}.{writer}-{os.getpid()}.tmp"
 
 
 def _write(name: str, directory: int, data: bytes, *, sync: bool) -> None:
