@@ -1,8 +1,9 @@
-"""Result files through the collector's formats, one as the other: bytes → documents → rows."""
+"""Result files through the collector's formats, whatever is registered there: bytes → documents → rows."""
 
 from __future__ import annotations
 
 import json
+import pickle
 
 from logferry_collector.formats import FORMATS, Content, Reading
 from logferry_collector.identity import NoResultError, record_of
@@ -10,21 +11,41 @@ from logferry_collector.records import Found
 from mutation import join, split
 from real import real
 
+_READING = Reading(pickle=True)
+_FLAT = {"experiment_id": "exp", "run_id": "r1", "status": "COMPLETED", "config.lr": 0.1, "metrics.acc": 0.9}
+
 
 def seeds() -> list[bytes]:
-    """Give every format the real documents, as JSON and as JSON Lines."""
-    lines = b"".join(json.dumps(json.loads(one)).encode() + b"\n" for one in real().results)
-    return [
-        join(end, [(kind, data)]) for kind in range(len(FORMATS)) for data in (*real().results, lines) for end in (0, 1)
-    ]
+    """Give every format what each of them reads."""
+    return [join(end, [(kind, data)]) for kind in range(len(FORMATS)) for data in _samples() for end in (0, 1)]
+
+
+def _samples() -> list[bytes]:
+    documents = [json.loads(one) for one in real().results]
+    lines = b"".join(json.dumps(one).encode() + b"\n" for one in documents)
+    table = ",".join(_FLAT) + "\n" + 3 * (",".join(map(str, _FLAT.values())) + "\n")
+    found = [*real().results, lines, table.encode(), pickle.dumps(documents[0]), json.dumps(documents).encode()]
+    return [*found, _parquet()] if any(".parquet" in form.suffixes for form in FORMATS) else found
+
+
+def _parquet() -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([_FLAT] * 3), sink)
+    return sink.getvalue().to_pybytes()
 
 
 def check(data: bytes) -> None:
     flags, parts = split(data)
     for kind, body in parts[:2]:
         form = FORMATS[kind % len(FORMATS)]
+        if form.missing(_READING):
+            continue
         found = Found(f"/base/exp/run{form.suffixes[0]}", "/base")
-        parsed = form.parse(Content(body, 3, bool(flags & 1), reading=Reading(pickle=True)))
+        head = body[:200] if flags & 2 else b""
+        parsed = form.parse(Content(body, 3 if head else 0, bool(flags & 1), head, _READING))
         assert 0 <= parsed.taken <= len(body)
         ordinals = [ordinal for ordinal, _ in parsed.documents]
         assert ordinals == sorted(set(ordinals))
