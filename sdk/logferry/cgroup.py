@@ -51,7 +51,7 @@ def at(path: Path, root: Path = ROOT) -> Cgroup | None:
     for name in _COUNTERS:
         try:
             fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except (OSError, ValueError):  # a producer may say what it likes, also a NUL
             continue
         try:
             fields = os.read(fd, _MAX_BYTES).split()

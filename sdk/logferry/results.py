@@ -168,6 +168,7 @@ def replace(path: Path, document: dict[str, Any]) -> None:
                 os.unlink(temporary, dir_fd=directory)
             raise
         os.fsync(directory)
+    passed("result.replaced")
 
 
 @contextlib.contextmanager
@@ -199,6 +200,7 @@ def _write(name: str, directory: int, data: bytes, *, sync: bool) -> None:
         file.write(data)
         if sync:
             file.flush()
+            passed("result.written")
             os.fsync(file.fileno())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from logferry import results, wire
 from logferry_agent.config import AgentConfig
+from logferry_agent.exits import Exits
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import EVENTS, Entry
@@ -242,3 +243,8 @@ def test_filters_remember_a_bounded_number_of_names() -> None:
     for number in range(200_000):
         filters.in_text(f"Event{number}", 20)
     assert len(filters._text) < 100_000
+
+
+@pytest.mark.parametrize("path", ["\0", "/sys/fs/cgroup/\0", "/sys/fs/cgroup/../../etc", "x" * 4000])
+def test_a_cgroup_that_is_none_leaves_the_end_of_its_producer_unknown(path: str) -> None:
+    assert Exits().how(ABOUT | {"pid": 1 << 22, "cgroup": path, "cgroup_inode": 1, "oom_kills": 0}) == {}
