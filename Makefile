@@ -28,7 +28,7 @@ guards: $(VENV)/.dev  ## ratios of times, alone on the machine
 	$(BIN)/pytest -q -m guard
 
 bench: $(VENV)/.dev $(VENV)-peers/.peers  ## the figures of bench/README.md; GROUPS="calls peers" for some of them
-	$(BIN)/python bench/bench.py --peers $(VENV)-peers/bin/python --json bench.json $(GROUPS)
+	$(BIN)/python bench/bench.py --peers $(VENV)-peers/bin/python --debian $(VENV)-peers/debian --json bench.json $(GROUPS)
 
 soak: $(VENV)/.dev  ## ten minutes of killing everything, then an oracle; SECONDS= and SEED= to repeat one
 	$(BIN)/python tests/soak/soak.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
@@ -52,11 +52,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.base
 	@touch $@ $(VENV)/.demo
 
 # Other loggers, in an environment of their own; one that cannot be installed is said by the bench.
-$(VENV)-peers/.peers: bench/peers.txt
+$(VENV)-peers/.peers: bench/peers.txt bench/debian-peers
 	python3 -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip --disable-pip-version-check --quiet install --editable '.[agent]' numpy
 	@grep -v '^#' bench/peers.txt | while read -r peer; do \
 	  $(VENV)-peers/bin/pip --disable-pip-version-check --quiet install $$peer || echo "not installed: $$peer"; done
+	bench/debian-peers $(VENV)-peers/debian
 	@touch $@
 
 clean:

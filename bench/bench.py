@@ -38,7 +38,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         "latency": lambda: latency.figures(10 / min(scale, 2)),
         "readers": lambda: readers.figures(1 / scale),
         "growth": lambda: growth.figures(scale),
-        "throughput": lambda: throughput.figures(500_000 // min(scale, 4)),
+        "throughput": lambda: throughput.beside_peers(500_000 // min(scale, 4), options.debian),
         "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, 100),
     }
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures, with their distributions, to this file too")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a first look")
     parser.add_argument("--peers", type=Path, default=Path(sys.executable), help="interpreter that has the peers")
+    parser.add_argument("--debian", type=Path, default=Path("/"), help="where system loggers are unpacked")
     options = parser.parse_args()
     known = groups(options)
     unknown = set(options.groups) - set(known)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import floor
 import numpy as np
-from measure import FIELDS, Figure, Spread, interleaved, ns_per_call, percentile, ratio
+from measure import Figure, Spread, interleaved, ns_per_call, ns_per_short_call, percentile, ratio
 from node import BenchNode
 
 import logferry
@@ -60,9 +60,9 @@ def plain_call(run: Run, rounds: int) -> Figure:
 
     def theirs() -> float:
         again()
-        return ns_per_call(bare, CALLS, **FIELDS)
+        return ns_per_call(bare, CALLS)
 
-    found = interleaved(rounds, ours=shipped(run, lambda: ns_per_call(run.info, CALLS, **FIELDS)), theirs=theirs)
+    found = interleaved(rounds, ours=shipped(run, lambda: ns_per_call(run.info, CALLS)), theirs=theirs)
     return ratio("log call, five fields ÷ stamp, pack, copy", found["ours"], found["theirs"], at_most=1.5)
 
 
@@ -75,7 +75,7 @@ def disabled_call(quiet: Run, rounds: int) -> Figure:
             stdlib("EpochEnd %s", number)
         return (time.perf_counter_ns() - began) / CALLS
 
-    found = interleaved(rounds, ours=lambda: ns_per_call(quiet.debug, CALLS), theirs=theirs)
+    found = interleaved(rounds, ours=lambda: ns_per_short_call(quiet.debug, CALLS), theirs=theirs)
     return ratio("disabled call ÷ the standard library's", found["ours"], found["theirs"], at_most=1.0)
 
 
@@ -97,17 +97,22 @@ def relatives(run: Run, rounds: int) -> list[Figure]:
         except IndexError:
             run.exception(event, epoch=epoch)
 
-    def measured(call: Callable[..., None], calls: int = CALLS, **fields: object) -> Callable[[], float]:
-        return shipped(run, lambda: ns_per_call(call, calls, **fields))
+    def measured(call: Callable[..., None]) -> Callable[[], float]:
+        return shipped(run, lambda: ns_per_call(call, CALLS))
+
+    def short(call: Callable[..., None], calls: int = CALLS) -> Callable[[], float]:
+        return shipped(run, lambda: ns_per_short_call(call, calls))
 
     ways: dict[str, Callable[[], float]] = {
-        "plain": measured(run.info, **FIELDS),
-        "call of a logger with two bound fields": measured(fold.info, **FIELDS),
-        "call with a message full of braces": measured(braces),
-        "exception with its traceback": measured(exception, 500),
-        "standard library's record through Handler": measured(lambda event, epoch: logger.info("%s %d", event, epoch)),
-        "call with a text of 10,000 characters": measured(run.info, 500, text=TEXT),
-        "call with an array of 100 numbers": measured(run.info, 200, array=array),
+        "plain": measured(run.info),
+        "call of a logger with two bound fields": measured(fold.info),
+        "call with a message full of braces": short(braces),
+        "exception with its traceback": short(exception, 500),
+        "standard library's record through Handler": short(lambda event, epoch: logger.info("%s %d", event, epoch)),
+        "call with a text of 10,000 characters": short(
+            lambda event, epoch: run.info(event, epoch=epoch, text=TEXT), 500
+        ),
+        "call with an array of 100 numbers": short(lambda event, epoch: run.info(event, epoch=epoch, array=array), 200),
     }
     found = interleaved(rounds, **ways)
     return [ratio(f"{name} ÷ plain call", found[name], found["plain"]) for name in list(ways)[1:]]
@@ -118,7 +123,7 @@ def threads(run: Run, rounds: int) -> list[Figure]:
     bare, again = floor.bare_call()
 
     def together(call: Callable[..., None], count: int) -> float:
-        work = [threading.Thread(target=ns_per_call, args=(call, CALLS), kwargs=FIELDS) for _ in range(count)]
+        work = [threading.Thread(target=ns_per_call, args=(call, CALLS)) for _ in range(count)]
         began = time.perf_counter_ns()
         for one in work:
             one.start()

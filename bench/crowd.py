@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from measure import FIELDS, Figure, Spread, ns_per_call, percentile
+from measure import Figure, Spread, ns_per_call, percentile
 from node import BenchNode
 
 import logferry
@@ -115,7 +115,7 @@ def _in_children(call: Callable[..., None], count: int) -> float:
         if pid == 0:
             call("Warm")
             began = time.thread_time_ns()
-            ns_per_call(call, 20_000, **FIELDS)
+            ns_per_call(call, 20_000)
             struct.pack_into("d", shared, 8 * place, (time.thread_time_ns() - began) / 20_000)
             os._exit(0)
         children.append(pid)

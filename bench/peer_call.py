@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import floor
-from measure import FIELDS, interleaved, ns_per_call
+from measure import interleaved, ns_per_call
 
 Call = Callable[..., Any]
 ROOT = Path(tempfile.mkdtemp(prefix="lf-peer-"))
@@ -233,14 +233,14 @@ def main(name: str, rounds: int) -> None:
     call, (bare, again) = make(), floor.bare_call()
 
     def ours() -> float:
-        found = ns_per_call(call, calls, **FIELDS)
+        found = ns_per_call(call, calls)
         for ship in SHIP:
             ship()
         return found
 
     def theirs() -> float:
         again()
-        return ns_per_call(bare, 2_000, **FIELDS)
+        return ns_per_call(bare, 2_000)
 
     found = interleaved(rounds, ours=ours, theirs=theirs)
     for after in AFTER:

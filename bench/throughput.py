@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import floor
+import syslogs
 from measure import Figure
 from node import BenchNode
 
@@ -20,6 +22,12 @@ def figures(events: int) -> list[Figure]:
         return _figures(node, events)
     finally:
         node.close()
+
+
+def beside_peers(events: int, debian: Path) -> list[Figure]:
+    """The same, and system loggers with a twentieth of the events, because they take them one by one."""
+    found = figures(events)
+    return [*found, *syslogs.figures(debian, events // 20, float(found[0].details["agent, µs of CPU per event"]))]
 
 
 def _figures(node: BenchNode, events: int) -> list[Figure]:

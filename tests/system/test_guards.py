@@ -10,7 +10,7 @@ from collections.abc import Callable
 import floor
 import pytest
 import throughput
-from measure import FIELDS, ns_per_call
+from measure import ns_per_call, ns_per_short_call
 
 import logferry
 from support.node import Node
@@ -40,8 +40,8 @@ def test_a_log_call_costs_at_most_three_times_stamp_pack_and_copy(agent: Node) -
         ours, theirs = [], []
         for _ in range(ROUNDS):
             again()
-            theirs.append(ns_per_call(bare, CALLS, **FIELDS))
-            ours.append(ns_per_call(run.info, CALLS, **FIELDS))
+            theirs.append(ns_per_call(bare, CALLS))
+            ours.append(ns_per_call(run.info, CALLS))
             run.flush(timeout=10)
     assert min(ours) <= 3 * min(theirs)
 
@@ -49,7 +49,7 @@ def test_a_log_call_costs_at_most_three_times_stamp_pack_and_copy(agent: Node) -
 def test_a_disabled_call_costs_at_most_twice_stdlibs(agent: Node) -> None:
     disabled = floor.disabled_stdlib_call()
     with logferry.init("guard", level="ERROR") as run:
-        pairs = [(ns_per_call(run.debug, CALLS), _stdlib_ns_per_call(disabled)) for _ in range(ROUNDS)]
+        pairs = [(ns_per_short_call(run.debug, CALLS), _stdlib_ns_per_call(disabled)) for _ in range(ROUNDS)]
     assert min(ours for ours, _ in pairs) <= 2 * min(theirs for _, theirs in pairs)
 
 
