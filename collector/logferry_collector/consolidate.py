@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from logferry_collector.discover import Discover
-from logferry_collector.formats import Content, Format, Reading, format_of
+from logferry_collector.formats import Content, Format, Packed, Reading, format_of
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
+from logferry_collector.rotated import original_of, stands
 from logferry_collector.store import Store
 from logferry_collector.tail import (
     Slice,
@@ -35,6 +36,8 @@ from logferry_collector.tail import (
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
+# A packed copy beside its original is asked about again after this; packing takes minutes at most.
+_COPY_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Consolidator:
         self._batch_files = batch_files
         self._clock_ns = clock_ns
         self._reading = reading
+        self.rows = 0  # committed so far
 
     def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
         """Take in some files; return how many changes were committed.
@@ -94,6 +98,7 @@ class Consolidator:
             due = [(step, step.intake) for step in steps if step.intake is not None]
             held = self._store.commit([intake for _, intake in due]) if due else []
             committed += sum(held)
+            self.rows += sum(len(intake.records) for (_, intake), was_held in zip(due, held, strict=True) if was_held)
             lost = {step.found.path for (step, _), was_held in zip(due, held, strict=True) if not was_held}
             for step in steps:
                 if step.more or step.found.path in lost:  # lost: another collector was first; see what it left
@@ -140,6 +145,8 @@ class Consolidator:
                 behind = line_end(fd, part.start + len(part.data)) if too_large and form.grows else None
                 if too_large and behind is None:
                     return self._refused(found, state, Reject(0, Fault.TOO_LARGE, too_large))
+                if isinstance(form, Packed) and form.inner.grows and state is None:
+                    return self._unpacked(found, form, part, fd)
                 return self._read(found, form, state, part, fd, behind)
         except UnreadableError as error:
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, str(error)))
@@ -147,6 +154,17 @@ class Consolidator:
             raise
         except OSError as error:  # a failing disk, a stale handle of a network file system
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, f"cannot be read: {error.strerror}"))
+
+    def _unpacked(self, found: Found, form: Packed, part: Slice, fd: int) -> _Step:
+        """Take a packed file that is new: it may have rows that are in the store under another name."""
+        original = original_of(self._store, _name(found.path), form, part.data)
+        if original and stands(original):
+            return _Step(found, part.stamp, wait_until_ns=self._clock_ns() + _COPY_NS)
+        step = self._read(found, form, None, part, fd, None)
+        gone = original is not None and not os.path.lexists(original.path)
+        if original and gone and step.intake and not step.intake.renamed_from:
+            step = replace(step, intake=replace(step.intake, renamed_from=original.path))
+        return step
 
     def _read(
         self, found: Found, form: Format, state: FileState | None, part: Slice, fd: int, behind: int | None

@@ -58,7 +58,8 @@ def _directory(found: Found) -> str:
     inside = os.path.relpath(found.path, found.base).split(os.sep)
     if len(inside) < 2:
         raise NoResultError(
-            "no experiment_id, and the file lies in no experiment's directory; add one or move the file"
+            "no experiment_id, and the file lies in no experiment's directory; add one, move the file, "
+            "or name it with 'logferry ingest --experiment'"
         )
     return inside[0]
 

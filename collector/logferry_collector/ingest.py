@@ -1,26 +1,47 @@
-"""`logferry ingest`: take in files once, wherever they lie."""
+"""`logferry ingest`: take in files once, wherever they lie, and say what was taken and what was not."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from logferry.cli import FINE, NO, Parser, UsageError, settings_of
-from logferry.layout import Home
+from logferry.layout import Home, safe_component
 from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.consolidate import Consolidator
 from logferry_collector.discover import Discover
+from logferry_collector.formats import format_of
 from logferry_collector.output import print_json
 from logferry_collector.records import Found, Reject
 from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
 from logferry_collector.verb import complain, json_option, plain, refusal
+
+# More lines than this nobody reads; 'logferry rejects' has all.
+_MAX_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What came of it; `others` are endings of files that no format reads."""
+
+    files: int
+    changes: int
+    rows: int
+    refused: list[tuple[str, Reject]]
+    others: Counter[str]
 
 
 def ingest(arguments: list[str]) -> int:
     """Take in files and directories; say which were refused."""
     parser = Parser("ingest", epilog="below a directory, the first directory names the experiment of what names none")
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a result file, or a directory of them")
+    parser.add_argument("--experiment", metavar="ID", default="", help="of what names none itself")
     json_option(parser)
     options = parser.parse_args(arguments)
     settings = settings_of(options)
@@ -28,46 +49,24 @@ def ingest(arguments: list[str]) -> int:
         if not os.path.lexists(path):
             raise UsageError(f"{path} does not exist")
     try:
+        if options.experiment:
+            safe_component(options.experiment, "experiment id")
         store = open_url(url_of(settings))
         try:
-            taken = _take(store, options.paths, Home(settings.home), load_config(settings.config))
-            return _tell(*taken, as_json=options.json)
+            found = [one for path in options.paths for one in _below(path, Home(settings.home), options.experiment)]
+            report = _take(store, found, load_config(settings.config), sum(map(_others, options.paths), Counter()))
         finally:
             store.close()
-    except StoreRefusedError as error:
+    except (StoreRefusedError, ValueError) as error:
         raise UsageError(str(error)) from error
     except StoreDownError as error:
         complain(str(error))
         return NO
+    _tell(report, as_json=options.json)
+    return NO if report.refused else FINE
 
 
-def _take(
-    store: Store, paths: list[Path], home: Home, config: CollectorConfig
-) -> tuple[int, int, list[tuple[str, Reject]]]:
-    """Take in what is there; return how many files that were, how many changes, and what was refused."""
-    # Nothing is known, so that everything is looked at; what the store has already is not taken in twice.
-    discover = Discover([], {}, time.time_ns)
-    # Who names a file says that it is whole.
-    consolidator = Consolidator(
-        store, discover, settle_s=0, batch_files=config.batch_files, clock_ns=time.time_ns, reading=config.reading
-    )
-    found = [one for path in paths for one in _below(path, home)]
-    taken = consolidator.take(found)
-    looked_at = {one.path for one in found}
-    return len(looked_at), taken, [(path, reject) for path, reject in store.rejects() if path in looked_at]
-
-
-def _tell(files: int, changes: int, refused: list[tuple[str, Reject]], *, as_json: bool) -> int:
-    if as_json:
-        print_json({"files": files, "changes": changes, "refused": [plain(path, reject) for path, reject in refused]})
-    else:
-        for path, reject in refused:
-            complain(refusal(path, reject))
-        print(f"{files} files looked at, {changes} changes taken in, {len(refused)} refused")
-    return NO if refused else FINE
-
-
-def _below(path: Path, home: Home) -> list[Found]:
+def _below(path: Path, home: Home, experiment: str) -> list[Found]:
     absolute = os.path.abspath(path)
     results = str(home.results)
     if os.path.isdir(absolute) and not os.path.islink(absolute):
@@ -75,4 +74,86 @@ def _below(path: Path, home: Home) -> list[Found]:
     else:
         found = [Found(absolute, os.path.dirname(absolute))]
     # What lies in the home is named as the collector names it.
-    return [Found(one.path, results if one.path.startswith(results + "/") else one.base, one.problem) for one in found]
+    return [
+        replace(one, base=results) if one.path.startswith(results + "/") else replace(one, experiment=experiment)
+        for one in found
+    ]
+
+
+def _others(path: Path) -> Counter[str]:
+    """Count the files below a directory that no format reads, by their endings."""
+    endings: Counter[str] = Counter()
+    for _, directories, names in os.walk(path):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        unread = (name for name in names if not name.startswith(".") and format_of(name) is None)
+        endings.update(os.path.splitext(name)[1].lower() or "no ending" for name in unread)
+    return endings
+
+
+def _take(store: Store, found: list[Found], config: CollectorConfig, others: Counter[str]) -> _Report:
+    # Nothing is known, so that everything is looked at; what the store has already is not taken in twice.
+    discover = Discover([], {}, time.time_ns)
+    consolidator = Consolidator(
+        store,
+        discover,
+        settle_s=0,  # who names a file says that it is whole
+        batch_files=config.batch_files,
+        clock_ns=time.time_ns,
+        reading=config.reading,
+    )
+    taken = 0
+    with _progress(len(found)) as advance:
+        for start in range(0, len(found), config.batch_files):
+            part = found[start : start + config.batch_files]
+            taken += consolidator.take(part)
+            advance(len(part))
+    looked_at = {one.path for one in found}
+    refused = [(path, reject) for path, reject in store.rejects() if path in looked_at]
+    return _Report(len(looked_at), taken, consolidator.rows, refused, others)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far it is, where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - a pipe does not need it
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _tell(report: _Report, *, as_json: bool) -> None:
+    reasons = Counter(reject.fault.value for _, reject in report.refused)
+    if as_json:
+        print_json(
+            {
+                "files": report.files,
+                "changes": report.changes,
+                "rows": report.rows,
+                "refused": [plain(path, reject) for path, reject in report.refused],
+                "reasons": dict(reasons.most_common()),
+                "others": dict(report.others.most_common()),
+            }
+        )
+        return
+    for path, reject in report.refused[:_MAX_TOLD]:
+        complain(refusal(path, reject))
+    if len(report.refused) > _MAX_TOLD:
+        complain(f"and {len(report.refused) - _MAX_TOLD} more; 'logferry rejects' lists all")
+    why = f" ({_counted(reasons)})" if reasons else ""
+    print(
+        f"{report.files} files looked at, {report.changes} changes taken in with {report.rows} rows, "
+        f"{len(report.refused)} refused{why}"
+    )
+    if report.others:
+        print(f"of no known format: {_counted(report.others)}")
+
+
+def _counted(counts: Counter[str]) -> str:
+    shown = [f"{count} {what}" for what, count in counts.most_common(8)]
+    return ", ".join(shown) + (" …" if len(counts) > len(shown) else "")

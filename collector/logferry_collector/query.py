@@ -19,13 +19,14 @@ from typing import Any, Self
 from logferry.layout import Home, clock_lead_s
 from logferry.settings import Settings, load
 from logferry_collector import running
-from logferry_collector.config import load_config
+from logferry_collector.add import add
+from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.names import Names
 from logferry_collector.parser import parse
 from logferry_collector.records import Reject
 from logferry_collector.results import Results, document_of, only_run
 from logferry_collector.silence import SILENT_NS, silent_hosts
-from logferry_collector.store import Store, StoreDownError, open_url, url_of
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
 from logferry_collector.takein import TakeIn
 from logferry_collector.where import Query
 
@@ -38,6 +39,7 @@ class Reader:
         home: whose results the store is of, for what fell silent and for files that are not in yet.
         take_in: called before each question; None where a collector does that.
         clock_ns: the time of day.
+        config: how results are read; None where the store is not the home's own, and is only read.
 
     """
 
@@ -47,8 +49,9 @@ class Reader:
         home: Home,
         take_in: Callable[[], object] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        config: CollectorConfig | None = None,
     ) -> None:
-        self.store, self.home = store, home
+        self.store, self.home, self._config = store, home, config
         self._take_in, self._clock_ns = take_in, clock_ns
         self.stale = ""  # why the answers may be older than the files
 
@@ -66,6 +69,26 @@ class Reader:
         condition = parse(where or "", names)
         key = names.resolve(sort) if sort else None
         return Results(self.store, replace(query, where=condition, sort=key, desc=desc, limit=limit), names)
+
+    def add(self, frame: Any, experiment: str | None = None, name: str | None = None) -> int:
+        """Add the rows of a frame (pandas, polars, pyarrow) or of a list of mappings as results; return how many.
+
+        They are written to `results/<experiment>/<name>.jsonl` and taken in from there; what that file held before is
+        replaced. Columns go where docs/results.md says.
+
+        Args:
+            frame: the rows.
+            experiment: of those that name none themselves.
+            name: of the file, and of rows without a `run_id`; by default made from what is in the rows.
+
+        Raises:
+            AddError: a row is no result; nothing was added.
+            StoreError: the store cannot be written now, or is not the home's own.
+
+        """
+        if self._config is None:
+            raise StoreRefusedError(f"store {self.store.url} is not the one of {self.home.path}, and is only read")
+        return add(self.store, self.home, self._config, frame, experiment, name)
 
     def run(self, text: str) -> dict[str, Any]:
         """Return the result of the one run whose id is, begins or ends with a text; or `experiment/run`.
@@ -131,8 +154,9 @@ def open_reader(settings: Settings, url: str | None = None) -> Reader:
     store = open_url(url or own)
     if url and url != own:
         return Reader(store, home)
+    config = load_config(settings.config)
     if running.runs(home, own):
-        reader = Reader(store, home)
+        reader = Reader(store, home, config=config)
         reader.stale = running.held(home, own)
         return reader
-    return Reader(store, home, TakeIn(store, home, load_config(settings.config)))
+    return Reader(store, home, TakeIn(store, home, config), config=config)

@@ -52,7 +52,7 @@ class Columns:
         """Return a document with its flat columns in their places, if they are flat; else as it is."""
         if type(document) is not dict or "config" in document or "metrics" in document:
             return document
-        if not any(name.startswith(meaning.DOTTED) or name in self._own for name in document):
+        if not any(name.startswith(meaning.FLAT) or name in self._own for name in document):
             return document
         return self.plan(tuple(document)).document(list(document.values()))
 

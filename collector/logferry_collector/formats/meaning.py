@@ -13,7 +13,8 @@ from typing import Any
 from logferry.results import COMPLETED, FAILED, KILLED, RUNNING
 from logferry_collector.formats.values import literal, rfc3339
 
-DOTTED = ("config.", "params.", "hparams.", "hyperparameters.", "metrics.", "summary.", "environment.")
+# Names that no document has which is not flat.
+FLAT = ("config.", "params.", "hparams.", "hyperparameters.", "metrics.", "summary.", "environment.", "overrides")
 _SECTIONS = {
     "config": "config params param hparams hyperparameters",
     "metrics": "metrics metric summary",

@@ -1,0 +1,147 @@
+"""Frames from a program become results, by way of a file; `ingest` takes in what a past project left."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import logferry
+from logferry.cli import main
+from logferry_collector.add import AddError
+from logferry_collector.store import StoreRefusedError
+
+ROWS: list[dict[str, Any]] = [
+    {"config.lr": 0.1, "seed": 1, "metrics.acc": 0.5, "note": "x"},
+    {"config.lr": 0.2, "seed": 2, "metrics.acc": 0.6, "note": None},
+]
+WANT = [
+    {"experiment_id": "e", "run_id": "t-1", "config": {"lr": 0.1, "seed": 1}, "metrics": {"acc": 0.5}, "note": "x"},
+    {"experiment_id": "e", "run_id": "t-2", "config": {"lr": 0.2, "seed": 2}, "metrics": {"acc": 0.6}},
+]
+
+
+def without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value is not None}
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.Table.from_pylist, list, iter])
+def test_rows_of_every_kind_of_frame_are_results(home: Path, node_dir: Path, make: Any) -> None:
+    with logferry.open_store() as store:
+        assert store.add(make(ROWS), experiment="e", name="t") == 2
+        assert [without_none(document) for document in store.results()] == WANT
+
+
+def test_what_is_added_twice_is_there_once_and_survives_the_store(home: Path, node_dir: Path) -> None:
+    for _ in range(2):
+        with logferry.open_store() as store:
+            store.add(ROWS, experiment="e")
+            assert len(store.results()) == 2
+    for path in (home / "store").iterdir():
+        path.unlink()
+    with logferry.open_store() as store:
+        assert [document["metrics"]["acc"] for document in store.results(sort="acc")] == [0.5, 0.6]
+
+
+def test_rows_name_their_own_experiment_and_run(home: Path, node_dir: Path) -> None:
+    frame = pd.DataFrame({"experiment_id": ["e", "f"], "run_id": [1, 2], "acc": [float("nan"), 1]})
+    with logferry.open_store() as store:
+        store.add(frame)
+        found = list(store.results())
+    assert [(d["experiment_id"], d["run_id"], d.get("metrics")) for d in found] == [
+        ("e", "1", None),
+        ("f", "2", {"acc": 1}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "more", "message"),
+    [
+        (ROWS, {}, "row 1: no experiment"),
+        ([*ROWS, 7], {"experiment": "e"}, "a row is a int"),
+        ([{"run_id": "a"}, {"run_id": "a"}], {"experiment": "e"}, "row 2: run e/a is in row 1 already"),
+        ([{"config": 1}], {"experiment": "e"}, "row 1: config is a int"),
+        (ROWS, {"experiment": "../e"}, "row 1: experiment id '../e'"),
+        (ROWS, {"experiment": "e", "name": "a/b"}, "row 1: name 'a/b'"),
+        ("text", {"experiment": "e"}, "a str holds no rows"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {"experiment": "e"}, "two columns are named 'a'"),
+        (pl.LazyFrame({"a": [1]}), {"experiment": "e"}, "collect()"),
+        ([{"x": 10**5000}], {"experiment": "e"}, "a number is too long"),
+    ],
+)
+def test_what_is_no_result_is_refused_and_nothing_is_added(
+    home: Path, node_dir: Path, frame: Any, more: dict[str, str], message: str
+) -> None:
+    with logferry.open_store() as store:
+        with pytest.raises(AddError, match=message.replace("(", "\\(").replace(")", "\\)")):
+            store.add(frame, **more)
+        assert len(store.results()) == 0
+    assert not list((home / "results").rglob("*.jsonl"))
+
+
+def test_a_store_of_another_home_is_only_read(home: Path, node_dir: Path, root: Path) -> None:
+    with logferry.open_store(str(root / "other.db")) as store, pytest.raises(StoreRefusedError, match="only read"):
+        store.add(ROWS, experiment="e")
+
+
+@pytest.fixture
+def past(root: Path) -> Path:
+    """A project that knew nothing of logferry."""
+    past = root / "past"
+    for seed in (1, 2):
+        directory = past / "outputs" / f"lr=0.1,seed={seed}"
+        directory.mkdir(parents=True)
+        (directory / "results.json").write_text(json.dumps({"metrics": {"acc": seed / 10}, "seed": seed}))
+        (directory / "plot.png").write_bytes(b"\x89PNG")
+    (past / "table.csv").write_text("model,acc\nA,0.5\nB\nC,0.7\n")
+    (past / "broken.yaml").write_text("a: [1")
+    (past / "old.pkl").write_bytes(b"x")
+    return past
+
+
+def test_a_past_project_is_taken_in_under_an_experiment_with_a_report(
+    home: Path, node_dir: Path, past: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ingest", str(past), "--experiment", "old", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["files"], told["rows"], told["others"]) == (5, 4, {".png": 2})
+    assert told["reasons"] == {"incomplete": 1, "invalid": 1, "unavailable": 1}
+    with logferry.open_store() as store:
+        assert [(d["experiment_id"], d["run_id"]) for d in store.results()] == [
+            ("old", "outputs-lr=0.1,seed=1-results"),
+            ("old", "outputs-lr=0.1,seed=2-results"),
+            ("old", "table-2"),
+            ("old", "table-4"),
+        ]
+    assert main(["ingest", str(past), "--experiment", "old"]) == 1
+    out, err = capsys.readouterr()
+    assert "5 files looked at" in out
+    assert "3 refused (" in out
+    assert "of no known format: 2 .png" in out
+    assert "table.csv:3: invalid: 1 cells, and the header has 2" in err
+    assert main(["ingest", str(past), "--experiment", "a/b"]) == 2
+
+
+def test_progress_is_shown_to_a_terminal_and_to_nobody_else(home: Path, node_dir: Path, past: Path) -> None:
+    command = [sys.executable, "-m", "logferry", "ingest", str(past), "--experiment", "old"]
+    quiet = subprocess.run(command, capture_output=True, check=False)
+    ours, theirs = pty.openpty()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, check=False, env=os.environ | {"TERM": "xterm"})
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # a terminal that nobody holds any more
+        pass
+    os.close(ours)
+    assert (b"/5" in shown, b"/5" in quiet.stderr + quiet.stdout) == (True, False)
