@@ -26,6 +26,7 @@ from logferry.events import INFO, WARNING, level_name
 from logferry.killpoints import passed
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.exits import Exits
+from logferry_agent.fs import Problem
 from logferry_agent.journal import Journal
 from logferry_agent.ledger import SEAL
 from logferry_agent.processes import is_running
@@ -84,6 +85,7 @@ class Adoption:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sealed: dict[str, Path] = {}
         self._missed: set[str] = set()
+        self._left: dict[Path, Problem] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._looking = asyncio.Lock()
         self._looks = 0
@@ -91,6 +93,10 @@ class Adoption:
     @property
     def under_way(self) -> int:
         return len(self._tasks)
+
+    def held(self) -> list[Problem]:
+        """Return the spools that are not adopted, each with the reason."""
+        return list(self._left.values())
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -164,6 +170,10 @@ class Adoption:
 
     async def _adopt_locked(self, path: Path) -> None:
         passed("adopt.locked")
+        later = await self._call(spool.later_version, path)
+        if later is not None:
+            self._leave(path, later)
+            return
         if self._producers.get(path.name) is None:
             about = await self._call(read_about, path)
             if isinstance(about, spool.SpoolDamage):
@@ -292,6 +302,13 @@ class Adoption:
         if entry is not None:
             self._journal.append([entry])
         return None
+
+    def _leave(self, path: Path, later: spool.SpoolDamage) -> None:
+        """Leave a spool for an agent that knows its version; say so the first time."""
+        if path not in self._left:
+            _log.error("%s was written by a later logferry (%s) and is left for an agent of its version", *later[1:])
+            error = f"written by a later logferry ({later.detail}): upgrade the agent"
+            self._left[path] = Problem("spool", str(later.path), error, self._clock_ns())
 
     async def _set_aside(self, path: Path, reason: str) -> None:
         target = path.with_name(f".bad-{path.name}")

@@ -1,7 +1,7 @@
 """Records of the journal, in order, as the next bytes of one output, and what else follows from them. No I/O.
 
-Numbers of a producer are consecutive in an output: a record that holds only numbers which are there already gives no
-line, and a jump upwards gives a gap marker exactly there. What comes out depends on the records and on the cursors
+Numbers of a producer are consecutive in an output: a record that holds only numbers which are there already gives
+nothing, and a jump upwards gives a gap marker exactly there. What comes out depends on the records and on the cursors
 before them alone, so that a replay from a checkpoint writes the same bytes.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from logferry.events import GAP, RESULT, level_number
+from logferry.events import GAP, level_number
 from logferry.results import validate
 from logferry_agent.filters import Filters
 from logferry_agent.ledger import AGENT_NAME, SEAL, said_of
@@ -23,7 +23,6 @@ from logferry_agent.state import Cursor, Key
 from logferry_agent.text import text_line
 
 _NOTHING = Cursor(0, 0)
-_RESULT = RESULT.encode()
 # A larger attempt or revision would win for ever.
 _MAX_COUNT = 1 << 31
 
@@ -72,35 +71,23 @@ class Renderer:
         producer, first = record.producer, record.first
         last, lines = chunk.cursors.get(producer) or cursors.get(producer) or _NOTHING
         end = first + record.events - 1
-        if first <= last:
-            self._again(key, record, chunk)
         if end <= last:
             return
         if first > last + 1:
             parts.append(gap_line(record.payload, producer, last + 1, first - 1, "missing"))
         rendered = self._lines.events(producer, first, record.events, record.payload, last)
         parts.append(rendered.data)
-        _take_documents(key, rendered.documents, chunk)
+        for document in rendered.documents:
+            if is_of_run(document, key):
+                chunk.document = newest(chunk.document, document)
         if rendered.bad:
             chunk.bad[f"{record.position:016x}-{producer}"] = b"".join(rendered.bad)
         chunk.cursors[producer] = Cursor(end, lines + rendered.lines)
-
-    def _again(self, key: Key, record: Record, chunk: Chunk) -> None:
-        """Take in documents from lines that are in the file already: the database that knew of them was lost."""
-        if _RESULT in record.payload:
-            found = self._lines.events(record.producer, record.first, record.events, record.payload)
-            _take_documents(key, found.documents, chunk)
 
     def _as_text(self, data: bytes) -> bytes:
         lines = map(orjson.loads, data.splitlines())
         kept = (line for line in lines if self.filters.in_text(line["event"], level_number(line["level"])))
         return "".join(f"{text_line(line)}\n" for line in kept).encode()
-
-
-def _take_documents(key: Key, documents: Iterable[dict[str, Any]], chunk: Chunk) -> None:
-    for document in documents:
-        if is_of_run(document, key):
-            chunk.document = newest(chunk.document, document)
 
 
 def is_of_run(document: dict[str, Any], key: Key) -> bool:
@@ -124,13 +111,12 @@ def age_key(document: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _agent(record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: list[bytes]) -> None:
-    # Its line is in the file already where the database was lost; what the seal says must be known all the same.
-    is_old = record.first <= (chunk.cursors.get(AGENT_NAME) or cursors.get(AGENT_NAME) or _NOTHING).last
+    if record.first <= (chunk.cursors.get(AGENT_NAME) or cursors.get(AGENT_NAME) or _NOTHING).last:
+        return
+    chunk.cursors[AGENT_NAME] = Cursor(record.first, 0)
     said = said_of(record.payload)
     if said is None:
-        if not is_old:
-            chunk.cursors[AGENT_NAME] = Cursor(record.first, 0)
-            chunk.bad[f"{record.position:016x}-{AGENT_NAME}"] = record.payload
+        chunk.bad[f"{record.position:016x}-{AGENT_NAME}"] = record.payload
         return
     producer, (time_ns, level, name, message, fields) = said
     before = chunk.cursors.get(producer) or cursors.get(producer) or _NOTHING
@@ -140,10 +126,7 @@ def _agent(record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: l
         chunk.seals[sealed] = {**fields, "time_ns": time_ns}
         chunk.sealed_ns = max(chunk.sealed_ns, time_ns)
         chunk.ended.append(sealed)
-    if is_old:
-        return
-    chunk.cursors[AGENT_NAME] = Cursor(record.first, 0)
-    if name == GAP and isinstance(fields.get("first"), int):
+    elif name == GAP and isinstance(fields.get("first"), int):
         if fields["first"] <= before.last:  # marked already: it was found again by an adoption that began anew
             return
         last = fields["first"] + (fields.get("lost") or 0) - 1

@@ -154,7 +154,7 @@ class CurrentFile:
         except Lost:
             self.forget()
             return None
-        self._may_exceed = True
+        self.saved, self._may_exceed = replace(saved, inode=file.inode), True
         if saved.kind == "text":  # its configuration may have changed, so what lies beyond is not what will come
             await self._place.run(file.cut, saved.offset)
         return file
@@ -214,7 +214,8 @@ class CurrentFile:
     async def finish_rotation(self) -> None:
         await self.close()
         saved, new = self.saved, self._directory / (self.saved.rotating or "")
-        if await self._place.run(logfile.rename, self._services.fs, self.path, new, saved.inode):
+        ours = (saved.inode, saved.offset, saved.tail)
+        if await self._place.run(logfile.rename, self._services.fs, self.path, new, *ours):
             await self.leave()
             passed("rotate.left")
             self._services.rotated(new)

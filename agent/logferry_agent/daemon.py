@@ -120,7 +120,7 @@ class Agent:
 
     def _held(self) -> list[Problem]:
         own = [problem for problem in (self._journal.held, self._heartbeat.held) if problem]
-        return [*own, *self._writer.held()]
+        return [*own, *self._writer.held(), *self._adoption.held()]
 
     # life
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from logferry.killpoints import passed
 from logferry_agent.fs import FileSystem, write_all
+from logferry_agent.later import LaterVersionError
 from logferry_agent.ledger import Ledger
-from logferry_agent.segment import Damage, Header, Record, offset_of, read_header, read_records
+from logferry_agent.segment import VERSION, Damage, Header, Record, later_version, offset_of, read_header, read_records
 
 _NAME = re.compile(r"([0-9a-f]{16})\.jnl")
 _CHUNK = 4 << 20
@@ -56,6 +57,7 @@ def recover(fs: FileSystem, directory: Path) -> Recovered:
     """Find what is valid, make it durable, and return it.
 
     Raises:
+        LaterVersionError: a later logferry wrote here.
         OSError: a segment cannot be read, or not be made durable.
 
     """
@@ -86,7 +88,11 @@ def _sizes(fs: FileSystem, directory: Path) -> dict[int, int]:
 def _newest_header(fs: FileSystem, directory: Path, newest_first: list[int]) -> tuple[int, Header | None, Ledger]:
     for segment in newest_first:
         with opened(fs, segment_path(directory, segment)) as fd:
-            header = read_header(partial(fs.pread, fd), segment)
+            read = partial(fs.pread, fd)
+            header = read_header(read, segment)
+            later = 0 if header else later_version(read, segment)
+        if later:
+            raise LaterVersionError(segment_path(directory, segment), later, VERSION)
         if header:
             with contextlib.suppress(ValueError):  # its checksum holds, and nobody can use it: the one before counts
                 return segment, header, Ledger.load(header.ledger)

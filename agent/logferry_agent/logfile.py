@@ -2,7 +2,8 @@
 
 A file is ours while its inode is the one that the checkpoint names, it is not shorter than the checkpoint's offset, and
 the bytes before that offset are the ones that were written. The device number is not asked, because it may change
-when a machine boots. A file that is not ours any more is left alone.
+when a machine boots. When a file is opened again after an agent's end, those bytes are enough, which end in a number
+that no other file has: a home that was restored or copied has other inodes. A file that is not ours is left alone.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class LogFile:
         self.check(offset)
 
     def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> None:
-        """Look whether the file is still ours.
+        """Look whether the file is still ours; one of another inode is by its tail.
 
         Raises:
             Lost: it is not.
@@ -69,7 +70,9 @@ class LogFile:
             named = self._fs.lstat(self.path)
         except FileNotFoundError as error:
             raise Lost from error
-        if named.st_ino != self.inode or found.st_size < offset or inode not in {None, self.inode}:
+        if named.st_ino != self.inode or found.st_size < offset:
+            raise Lost
+        if inode not in {None, self.inode} and not (tail and stat.S_ISREG(found.st_mode)):
             raise Lost
         if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:
             raise Lost
@@ -123,15 +126,18 @@ def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> 
     return file
 
 
-def rename(fs: FileSystem, old: Path, new: Path, inode: int) -> bool:
+def rename(fs: FileSystem, old: Path, new: Path, inode: int, offset: int, tail: bytes) -> bool:
     """Rename our file unless `new` is taken by another; return whether it has the new name now. Can be repeated.
+
+    `inode`, `offset` and `tail` tell which file is ours.
 
     Raises:
         OSError: it cannot be done now.
 
     """
-    if not _has_inode(fs, new, inode):
-        if _inode(fs, new) is not None or not _has_inode(fs, old, inode):
+    ours = (inode, offset, tail)
+    if not _is_ours(fs, new, *ours):
+        if _inode(fs, new) is not None or not _is_ours(fs, old, *ours):
             return False
         fs.rename(old, new)
         passed("rotate.renamed")
@@ -151,8 +157,14 @@ def _is_absent(fs: FileSystem, path: Path, inode: int, error: OSError) -> bool:
     return found.st_ino != inode or not stat.S_ISREG(found.st_mode)
 
 
-def _has_inode(fs: FileSystem, path: Path, inode: int) -> bool:
-    return _inode(fs, path) == inode
+def _is_ours(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> bool:
+    if _inode(fs, path) == inode:
+        return True
+    try:
+        reopen(fs, path, inode, offset, tail).close()
+    except Lost:
+        return False
+    return True
 
 
 def _inode(fs: FileSystem, path: Path) -> int | None:

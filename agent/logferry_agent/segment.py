@@ -38,7 +38,8 @@ KINDS = (HELLO, EVENTS, AGENT)
 MAX_PAYLOAD = MAX_FRAME_BYTES
 # A ledger of a hundred thousand producers; more is a length that cannot be true.
 _MAX_META = 256 << 20
-_MAGIC, _VERSION = b"LFJSEG", 1
+_MAGIC, VERSION = b"LFJSEG", 1
+_PRESENT = _MAGIC + VERSION.to_bytes(2, "little")
 _HEADER = struct.Struct("<6sHQII")
 _RECORD = struct.Struct("<4sBBHQQ32sIIIII")
 _RECORD_MAGIC = b"LFJr"
@@ -102,8 +103,8 @@ def segment_of(position: int) -> int:
 
 def encode_header(segment: int, ends: dict[int, int], ledger: dict[str, Any]) -> bytes:
     meta: bytes = msgpack.packb({"ends": ends, "ledger": ledger})
-    crc32 = zlib.crc32(meta, zlib.crc32(_HEADER.pack(_MAGIC, _VERSION, segment, len(meta), 0)[:-4]))
-    return _HEADER.pack(_MAGIC, _VERSION, segment, len(meta), crc32) + meta
+    crc32 = zlib.crc32(meta, zlib.crc32(_HEADER.pack(_MAGIC, VERSION, segment, len(meta), 0)[:-4]))
+    return _HEADER.pack(_MAGIC, VERSION, segment, len(meta), crc32) + meta
 
 
 def read_header(pread: Pread, segment: int) -> Header | None:
@@ -112,7 +113,7 @@ def read_header(pread: Pread, segment: int) -> Header | None:
     if len(fixed) < _HEADER.size:
         return None
     magic, version, stated, length, crc32 = _HEADER.unpack(fixed)
-    if (magic, version, stated) != (_MAGIC, _VERSION, segment) or length > _MAX_META:
+    if (magic, version, stated) != (_MAGIC, VERSION, segment) or length > _MAX_META:
         return None
     meta = pread(length, _HEADER.size)
     if len(meta) < length or zlib.crc32(meta, zlib.crc32(fixed[:-4])) != crc32:
@@ -122,6 +123,23 @@ def read_header(pread: Pread, segment: int) -> Header | None:
         return Header(_HEADER.size + length, dict(known["ends"]), known["ledger"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def later_version(pread: Pread, segment: int) -> int:
+    """Return the version of a segment that a later logferry wrote; 0 where none did.
+
+    Where the header holds as one of the present version, a bit of its version was changed: that is damage.
+    """
+    fixed = pread(_HEADER.size, 0)
+    version = int.from_bytes(fixed[len(_MAGIC) : len(_PRESENT)], "little")
+    if len(fixed) < _HEADER.size or not fixed.startswith(_MAGIC) or version <= VERSION:
+        return 0
+
+    def as_present(size: int, offset: int) -> bytes:
+        data = pread(size, offset)
+        return data if offset else _PRESENT + data[len(_PRESENT) :]
+
+    return 0 if read_header(as_present, segment) else version
 
 
 def encode_record(entry: Entry, position: int, synced: int) -> bytes:

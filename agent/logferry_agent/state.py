@@ -11,7 +11,7 @@ SQLite, WAL, `synchronous=FULL`: a commit that returned survives the machine. Ta
 
 Invariants: the checkpoint of an output, and what must happen because of the records that it covers (results), are
 committed together. A database that cannot be read is set aside as `state.db.bad-<time>` and begun anew; the journal
-and the files then say where each output stands (see salvage.py).
+and the files then say where each output stands (see salvage.py). One of a later version is refused and not touched.
 
 All methods block; `State.call` runs them on the database's only thread.
 """
@@ -27,10 +27,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import msgpack
 
 from logferry.killpoints import passed
+from logferry_agent.later import LaterVersionError
 
 _VERSION = 1
 _P = ParamSpec("_P")
@@ -113,6 +115,11 @@ class State:
     """The open database.
 
     `set_aside` is where an unreadable predecessor went.
+
+    Raises:
+        LaterVersionError: a later logferry wrote it.
+        sqlite3.Error: it cannot be opened now.
+
     """
 
     def __init__(self, path: Path, now_ns: int) -> None:
@@ -234,7 +241,17 @@ class State:
             self._db.execute("DELETE FROM outputs WHERE experiment = ? AND run = ? AND final", (experiment, run))
 
 
+def _refuse_later(path: Path) -> None:
+    """Ask for the version by a connection that cannot write: closing another one may move pages about."""
+    if path.exists():
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise LaterVersionError(path, version, _VERSION)
+
+
 def _open(path: Path) -> sqlite3.Connection:
+    _refuse_later(path)
     # The connection is made here and used on the database's thread, never on both at once.
     db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     try:

@@ -238,7 +238,10 @@ class Writer:
         found = await self._state.call(self._state.checkpoint, key)
         if found is None and self._is_salvaging:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.calls.executor, salvage, self.fs, self.logs, self.host, key)
+            files = (self.fs, self.logs, self.host, key)
+            standing, unsettled = await loop.run_in_executor(self.calls.executor, salvage, *files)
+            await self.commit(standing, unsettled)
+            return standing
         return found
 
     def forget_idle(self, for_s: float) -> list[Output]:

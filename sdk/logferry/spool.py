@@ -36,7 +36,7 @@ import msgpack
 
 from logferry.events import LEVELS
 from logferry.killpoints import passed
-from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, head_at
+from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, head_at, header
 from logferry.wire import MAX_COUNT
 
 HELLO_MAGIC, HEAD_MAGIC = b"LFHL", b"LFHD"
@@ -161,10 +161,10 @@ class HeadPage:
 def read_head(directory: Path) -> Head:
     """Read the page `head`; zeros where it is missing or damaged, because its counts only inform."""
     try:
-        magic, _, acked, outrun, *shed = _HEAD.unpack_from((directory / "head").read_bytes())
+        magic, version, acked, outrun, *shed = _HEAD.unpack_from((directory / "head").read_bytes())
     except (OSError, struct.error):
         return Head(0, 0, {})
-    if magic != HEAD_MAGIC:
+    if magic != HEAD_MAGIC or version != VERSION:
         return Head(0, 0, {})
     return Head(acked, outrun, {level: count for level, count in zip(LEVELS, shed, strict=True) if count})
 
@@ -177,16 +177,31 @@ def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
         magic, version, crc32 = _HELLO.unpack_from(data)
     except (OSError, struct.error) as error:
         return SpoolDamage("missing", path, str(error))
-    if magic == HELLO_MAGIC and version != VERSION:
-        return SpoolDamage("version", path, f"version {version}; this agent knows {VERSION}")
+    if magic == HELLO_MAGIC and version > VERSION:
+        return SpoolDamage("version", path, f"version {version}; this one knows {VERSION}")
     packed = data[_HELLO.size :]
-    if magic != HELLO_MAGIC or zlib.crc32(packed) != crc32:
+    if (magic, version) != (HELLO_MAGIC, VERSION) or zlib.crc32(packed) != crc32:
         return SpoolDamage("checksum", path, "its checksum does not hold")
     try:
         about = msgpack.unpackb(packed)
     except ValueError as error:  # whoever wrote it computed a checksum of what is no msgpack
         return SpoolDamage("checksum", path, f"not msgpack: {error}")
     return about if isinstance(about, dict) else SpoolDamage("checksum", path, "it holds no map")
+
+
+def later_version(directory: Path) -> SpoolDamage | None:
+    """Return the first file of a spool that a later logferry wrote, None where there is none."""
+    about = read_about(directory)
+    if isinstance(about, SpoolDamage) and about.reason == "version":
+        return about
+    for path in sorted(directory.glob("[0-9]*.seg")):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            data = file.read(HEADER.size).ljust(HEADER.size, b"\0")
+            magic, version, first = HEADER.unpack(data)
+            # Where the checksum holds for the present version, a bit of the version was changed: that is damage.
+            if magic == MAGIC and version > VERSION and header(first) != MAGIC + VERSION.to_bytes(4) + data[8:]:
+                return SpoolDamage("version", path, f"version {version}; this one knows {VERSION}")
+    return None
 
 
 def take_lock(directory: Path) -> int | None:
