@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ingest": ("collector", "take in result files once"),
     "rejects": ("collector", "result files that were refused, and why"),
     "sql": ("collector", "a read-only SQL query over the store"),
+    "store": ("collector", "copy the store, check it, or rebuild it from the result files"),
     "prune": ("agent", "apply the retention policy and empty the trash now"),
     "doctor": ("agent", "what is wrong with this installation"),
 }

@@ -68,6 +68,9 @@ class Database(Protocol):
     def indexes(self, prefix: str) -> list[str]:
         """Return the names of some indexes, the oldest first."""
 
+    def damage(self) -> list[str]:
+        """Return what the database itself finds wrong with its files."""
+
     def close(self) -> None: ...
 
     # Pieces of SQL

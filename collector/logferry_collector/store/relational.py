@@ -65,6 +65,10 @@ class Relational:
         with self.database.writing() as session:
             forget_rejects(session, self.database.listed({"path": "text"}, [(path,) for path in paths]))
 
+    def forget(self) -> None:
+        """Trust the database only: what was known of it has changed."""
+        self._catalogue.forget()
+
     # Reading
     def keys(self) -> list[Key]:
         rows = self.database.rows(Sql("SELECT section, path FROM key"))

@@ -128,6 +128,10 @@ class SQLite(SQLiteSQL):
             if _identity(self.path) != self._identity:
                 raise StoreDownError(f"store {self.path}: was replaced while it was open")
 
+    def damage(self) -> list[str]:
+        found = [text for (text,) in self.rows(Sql("PRAGMA integrity_check(20)"))]
+        return [] if found == ["ok"] else found
+
     def close(self) -> None:
         self.connection.close()
 

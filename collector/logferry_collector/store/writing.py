@@ -7,7 +7,7 @@ here, which is safe because there is one writer at a time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -19,8 +19,8 @@ from logferry_collector.store.values import Texts, dumped, known, storable, text
 from logferry_collector.store.winner import Candidate, changes_of, winner_of
 
 FILE = 'path, version, device, inode, size, mtime_ns, ctime_ns, "offset", marker, lines'
-_CANDIDATE = "id, file, ordinal, experiment_id, run_id, part, revision, mtime_ns, document"
-_RESULT = "experiment_id, run_id, candidate, status, host, mtime_ns, fields, config, metrics, merged"
+CANDIDATE = "id, file, ordinal, experiment_id, run_id, part, revision, mtime_ns, document"
+RESULT = "experiment_id, run_id, candidate, status, host, mtime_ns, fields, config, metrics, merged"
 _NO_SIZE = (1 << 63) - 1
 _Run = tuple[str, str]
 
@@ -76,9 +76,9 @@ class Writing:
                 written[self._next_row] = made = texts(record.document)
                 ids = (record.experiment_id, record.run_id, int(record.role), record.revision, mtime_ns)
                 rows.append((self._next_row, file, record.ordinal, *ids, made.document))
-                run.append(_candidate(rows[-1], record.document))
+                run.append(candidate_of(rows[-1], record.document))
                 self._next_row += 1
-        self._session.insert("candidate", _CANDIDATE, rows)
+        self._session.insert("candidate", CANDIDATE, rows)
         self._session.note("key", self._catalogue.take_new())
         self._show(candidates, written)
         self._refuse(rejects)
@@ -126,31 +126,25 @@ class Writing:
         self._session.insert("file", f"id, {FILE}", new)
         return touched
 
-    def _candidates(self, touched: dict[_Run, None]) -> dict[_Run, list[Candidate]]:
+    def _candidates(self, touched: Iterable[_Run]) -> dict[_Run, list[Candidate]]:
         """Return the rows that some runs have."""
         found: dict[_Run, list[Candidate]] = {run: [] for run in touched}
-        runs = self._database.listed({"e": "text", "r": "text"}, list(touched))
-        columns = ", ".join(f"c.{name}" for name in _CANDIDATE.split(", "))
+        runs = self._database.listed({"e": "text", "r": "text"}, list(found))
+        columns = ", ".join(f"c.{name}" for name in CANDIDATE.split(", "))
         on = "c.experiment_id = v.e AND c.run_id = v.r"
         for row in self._session.run(sql(f"SELECT {columns} FROM ? AS v JOIN candidate c ON {on}", runs)):
-            found[row[3], row[4]].append(_candidate(row, json.loads(row[8])))
+            found[row[3], row[4]].append(candidate_of(row, json.loads(row[8])))
         return found
 
-    def _show(self, runs: dict[_Run, list[Candidate]], written: dict[int, Texts]) -> None:
+    def show(self, runs: Iterable[_Run]) -> None:
         """Make the visible rows of some runs anew."""
-        rows: list[tuple[Any, ...]] = []
-        for run, candidates in runs.items():
-            winner = winner_of(candidates)
-            if winner is not None:
-                changes = changes_of(winner, candidates)
-                shown = winner.document | changes
-                made = (None if changes else written.get(winner.id)) or texts(shown)
-                merged = dumped(changes) if changes else None
-                status, host = known(shown.get("status")), known(shown.get("host"))
-                rows.append((*run, winner.id, status, host, winner.mtime_ns, *made[1:], merged))
+        self._show(self._candidates(runs), {})
+
+    def _show(self, runs: dict[_Run, list[Candidate]], written: dict[int, Texts]) -> None:
+        rows = [(*run, *shown) for run, some in runs.items() if (shown := shown_of(some, written)) is not None]
         old = self._database.listed({"e": "text", "r": "text"}, list(runs))
         self._session.run(sql("DELETE FROM result WHERE (experiment_id, run_id) IN (SELECT e, r FROM ? AS v)", old))
-        self._session.insert("result", _RESULT, rows)
+        self._session.insert("result", RESULT, rows)
 
     def _refuse(self, rejects: dict[tuple[int, int], Reject]) -> None:
         if not rejects:
@@ -159,6 +153,18 @@ class Writing:
         self._session.run(sql("DELETE FROM reject WHERE (file, line) IN (SELECT file, line FROM ? AS v)", old))
         rows = [(file, line, one.fault.value, storable(one.reason)) for (file, line), one in rejects.items()]
         self._session.insert("reject", "file, line, fault, reason", rows)
+
+
+def shown_of(candidates: Sequence[Candidate], written: Mapping[int, Texts]) -> tuple[Any, ...] | None:
+    """Return what `result` has of a run with some rows behind its ids; None where it has nothing to show."""
+    winner = winner_of(candidates)
+    if winner is None:
+        return None
+    changes = changes_of(winner, candidates)
+    shown = winner.document | changes
+    made = (None if changes else written.get(winner.id)) or texts(shown)
+    merged = dumped(changes) if changes else None
+    return (winner.id, known(shown.get("status")), known(shown.get("host")), winner.mtime_ns, *made[1:], merged)
 
 
 def forget_rejects(session: Session, paths: Sql) -> None:
@@ -185,7 +191,7 @@ def _apart(intakes: Sequence[Intake]) -> Iterator[list[Intake]]:
     yield some
 
 
-def _candidate(row: Sequence[Any], document: dict[str, Any]) -> Candidate:
+def candidate_of(row: Sequence[Any], document: dict[str, Any]) -> Candidate:
     id_, file, ordinal, _, _, part, revision, mtime_ns, _ = row
     return Candidate(id_, part, revision, mtime_ns, document, file, ordinal)
 

@@ -1,0 +1,109 @@
+"""`logferry store`: copied, checked and rebuilt stores are equal to what they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry.cli import main
+from logferry_collector.store import Store, open_url
+from logferry_collector.store.fragment import Sql
+from logferry_collector.where import Query
+from support import postgres
+from support.collecting import SAMPLE, Place
+
+
+@pytest.fixture
+def full(each_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place with all that a store keeps."""
+    place = each_place
+    monkeypatch.setenv("LOGFERRY_HOME", str(place.home.path))
+    monkeypatch.setenv("LOGFERRY_STORE", place.store.url)
+    place.write("e/a.json", SAMPLE | {"experiment_id": "e", "metrics": {"x": "NaN", "s": "\0\ud800", "n": 2**70}})
+    place.write("e/a.part-p.json", {"metrics": {"y": 2}})
+    place.append("e/b.jsonl", {"run_id": "b1"}, "oops", {"run_id": "b2", "config": {"deep": {"er": 1.5}}})
+    place.write("e/bad.json", "{")
+    place.settle()
+    return place
+
+
+def content(store: Store) -> Any:
+    return (
+        list(store.documents(Query())),
+        sorted(store.keys()),
+        store.rejects(),
+        sorted(store.stamps().items()),
+        [store.files_of_run("e", run) for run in ("a", "b1", "b2")],
+    )
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    assert main([*arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("to", ["sqlite", "postgres"])
+def test_a_copy_is_equal_whichever_the_databases_are(
+    full: Place, root: Path, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(root / "copy.db") if to == "sqlite" else postgres.shared().fresh_url()
+    assert said(capsys, "store", "copy", full.store.url, target)["results"] == 3
+    copied = open_url(target)
+    assert content(copied) == content(full.store)
+    copied.close()
+    assert main(["store", "copy", full.store.url, target]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    # Who collects into the copy finds nothing new.
+    place = Place(root, open_url(target))
+    assert place.collect() == 0
+    place.store.close()
+
+
+def test_a_whole_store_has_no_problems_and_a_damaged_one_says_which(
+    full: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "store", "check")["problems"] == []
+    with full.store.database.writing() as session:  # type: ignore[attr-defined]
+        session.run(Sql("UPDATE result SET status = 'BEST' WHERE run_id = 'a'"))
+        session.run(Sql("DELETE FROM result WHERE run_id = 'b1'"))
+        session.run(Sql("DELETE FROM candidate WHERE run_id = 'b2'"))
+        session.run(Sql("UPDATE reject SET file = 99 WHERE line = 0"))
+    found = said(capsys, "store", "check", code=1)["problems"]
+    assert [problem.split()[0] for problem in found] == ["1", "e/a", "e/b1", "e/b2"]
+
+
+def test_a_rebuilt_store_is_equal_to_the_one_before(full: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tag", "a", "+best"]) == 0
+    assert main(["note", "b1", "look here"]) == 0
+    full.restart()
+    full.settle()
+    capsys.readouterr()
+    before = content(full.store)
+    with full.store.database.writing() as session:  # type: ignore[attr-defined]
+        session.run(Sql("UPDATE result SET status = 'BEST'"))
+    assert said(capsys, "store", "rebuild")["results"] == 3
+    full.restart()
+    full.settle()  # the bad file waits again
+    assert content(full.store) == before
+    assert before[0][0]["tags"] == ["best"]
+
+
+def test_rows_whose_file_is_gone_are_forgotten_only_on_request(full: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    (full.home.results / "e" / "b.jsonl").unlink()
+    assert main(["store", "rebuild"]) == 1
+    assert "1 files are gone" in capsys.readouterr().err
+    assert full.ids() == ["a", "b1", "b2"]
+    assert len(said(capsys, "store", "rebuild", "--forget")["forgotten"]) == 1
+    assert full.ids() == ["a"]
+
+
+def test_what_was_taken_in_from_elsewhere_stays(full: Place, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "far.json").write_text(json.dumps(SAMPLE | {"run_id": "far", "config": {"only_here": 1}}))
+    assert main(["ingest", str(root / "far.json")]) == 0
+    (root / "far.json").unlink()
+    capsys.readouterr()
+    assert said(capsys, "store", "rebuild")["results"] == 4
+    assert full.ids("only_here = 1") == ["far"]
