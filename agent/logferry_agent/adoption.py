@@ -274,7 +274,7 @@ class Adoption:
                 _log.warning("cannot remove the adopted spool %s, tried again: %s", path, error)
                 continue
             one.spool_gone = True
-            del self._sealed[name]
+            self._sealed.pop(name, None)  # a drain and a look may both have removed it
 
     def _is_settled(self, one: Producer) -> bool:
         row = self._journal.ledger.rows.get(one.id)

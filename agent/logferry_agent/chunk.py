@@ -7,7 +7,7 @@ before them alone, so that a replay from a checkpoint writes the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from logferry_agent.state import Cursor, Key
 from logferry_agent.text import text_line
 
 _NOTHING = Cursor(0, 0)
+# About a millisecond.
+_WORK_BYTES = 32 << 10
 # A larger attempt or revision would win for ever.
 _MAX_COUNT = 1 << 31
 
@@ -54,16 +56,23 @@ class Renderer:
     def render(self, key: Key, records: Iterable[Record], cursors: Mapping[str, Cursor]) -> Chunk:
         """Render records for an output that stands at `cursors`."""
         chunk = Chunk()
+        for _ in self.steps(key, records, cursors, chunk):
+            pass
+        return chunk
+
+    def steps(self, key: Key, records: Iterable[Record], cursors: Mapping[str, Cursor], chunk: Chunk) -> Iterator[None]:
+        """Render into `chunk`; yield after each record that was work, so that others may get their turn."""
         parts: list[bytes] = []
         for record in records:
             if record.kind == EVENTS:
                 self._events(key, record, cursors, chunk, parts)
+                if len(record.payload) > _WORK_BYTES:
+                    yield
             elif record.kind == AGENT:
                 _agent(record, cursors, chunk, parts)
         chunk.data = b"".join(parts)
         if key.kind == "text":
             chunk.data = self._as_text(chunk.data)
-        return chunk
 
     def _events(
         self, key: Key, record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: list[bytes]

@@ -69,7 +69,9 @@ class Exits:
         if not (self._ended and self._descriptors):
             return set()
         ended = {fd for fd, _ in self._ended.poll(0, len(self._descriptors))}
-        return {name for process, fd in self._descriptors.items() if fd not in ended for name in self._watched[process]}
+        # Without its start, which says that it is the same process, the number alone is not certain.
+        alive = (process for process, fd in self._descriptors.items() if process[1] and fd not in ended)
+        return {name for process in alive for name in self._watched[process]}
 
     def close(self) -> None:
         if self._ended:

@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 # One step renders this much on the loop: some milliseconds.
 _STEP_BYTES = 512 << 10
 _READ_BYTES = 1 << 20
-_LARGE_BYTES = 64 << 10
 
 
 class Safe(NamedTuple):
@@ -146,9 +145,9 @@ class Output:
             try:
                 records = await self._next_records()
                 async with self._services.rendering:
-                    chunk = self._services.renderer.render(self.key, records, self._cursors)
-                    # One large one in a turn of the loop: signals, acks and timers get theirs however many write.
-                    if len(chunk.data) > _LARGE_BYTES:
+                    chunk = Chunk()
+                    for _ in self._services.renderer.steps(self.key, records, self._cursors, chunk):
+                        # One in a turn of the loop: signals, frames, acks and timers get theirs however many write.
                         await asyncio.sleep(0)
                 if chunk.data:
                     await self._file.write(chunk.data)

@@ -42,6 +42,10 @@ _NO_AGENT_S = 10.0
 _SEND_HIGH_WATER = 2
 
 
+# The agent renders a batch at a stretch: a thousand events are a few milliseconds that all others wait.
+_FRAME_BYTES = 128 << 10
+
+
 class Flush:
     """Somebody waits until everything that was logged before is durable or written."""
 
@@ -255,7 +259,7 @@ class Shipper:
         if now - self._shipped_at < self._batch_s and not hurry and self._buffer.unread() < _LARGE_BATCH_BYTES:
             return
         while (room := self._window - self._buffer.unacked_bytes()) > 0:
-            found = self._buffer.read(min(room, wire.MAX_PAYLOAD_BYTES))
+            found = self._buffer.read(min(room, _FRAME_BYTES))
             if found is None:
                 return
             if self._shipped_at != now:

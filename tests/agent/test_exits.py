@@ -92,6 +92,7 @@ def test_who_certainly_lives_is_known_of_all_at_once_until_one_dies(exits: Exits
         exits.watch("first", about(first.pid))
         exits.watch("another run of it", about(first.pid))
         exits.watch("second", about(second.pid))
+        exits.watch("a number without its start", {"pid": os.getpid()})
         assert exits.living() == {"first", "another run of it", "second"}
         end(first)
         assert exits.living() == {"second"}
