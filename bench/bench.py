@@ -18,6 +18,7 @@ from typing import Any
 
 import calls
 import crowd
+import fairness
 import growth
 import latency
 import peers
@@ -39,6 +40,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         "readers": lambda: readers.figures(1 / scale),
         "growth": lambda: growth.figures(scale),
         "throughput": lambda: throughput.beside_peers(500_000 // min(scale, 4), options.debian),
+        "fairness": lambda: fairness.figures(200 // scale, 4),
         "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, 100),
     }
 
