@@ -148,9 +148,9 @@ class CurrentFile:
     async def _reopened(self) -> LogFile | None:
         saved = self.saved
         try:
-            file = await self._place.run(
-                logfile.reopen, self._services.fs, self.path, saved.inode, saved.offset, saved.tail
-            )
+            known = saved.inode, saved.offset, saved.tail
+            fs, below = self._services.fs, self._services.logs.parent
+            file = await self._place.run(logfile.reopen, fs, self.path, below, *known)
         except Lost:
             self.forget()
             return None

@@ -98,12 +98,16 @@ def create(fs: FileSystem, path: Path, below: Path) -> LogFile | None:
         fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return None
-    # All of them, because another output may have made them and not synced them yet.
-    return LogFile(fs, path, fd, [one for one in path.parents if one == below or below in one.parents])
+    return LogFile(fs, path, fd, way_to(path, below))
 
 
-def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> LogFile:
-    """Open a file of ours again.
+def way_to(path: Path, below: Path) -> list[Path]:
+    """Return the directories in which a name that leads to a new file may be new: another output may have made it."""
+    return [one for one in path.parents if one == below or below in one.parents]
+
+
+def reopen(fs: FileSystem, path: Path, below: Path, inode: int, offset: int, tail: bytes) -> LogFile:
+    """Open a file of ours again. While no checkpoint covers a byte of it, nobody has synced the way to it.
 
     Raises:
         Lost: it is gone, or another one.
@@ -116,7 +120,7 @@ def reopen(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -> 
         if _is_absent(fs, path, inode, error):
             raise Lost from error
         raise
-    file = LogFile(fs, path, fd)
+    file = LogFile(fs, path, fd, () if offset else way_to(path, below))
     try:
         file.check(offset, tail, inode)
         file.offset = offset

@@ -130,21 +130,20 @@ def _note(line: bytes) -> dict[str, Any] | None:
 
 
 def _write_down(fs: FileSystem, path: Path, what: dict[str, Any]) -> None:
-    is_new = not os.path.lexists(path)
+    """Append a line and make it safe, whatever earlier attempts left: a part of it, or zeros after a failed sync."""
     fd = fs.open(path, os.O_RDWR | os.O_CREAT)
     try:
         found = fs.fstat(fd)
         if found.st_nlink > 1:
             raise OSError(errno.EMLINK, "has another name, which may be somebody else's file; remove it", str(path))
         size = found.st_size
-        broken = size and fs.pread(fd, 1, size - 1) != b"\n"
-        write_all(fs, fd, [b"\n" if broken else b"", json.dumps(what).encode() + b"\n"], size)
+        write_all(fs, fd, [b"\n" if size else b"", json.dumps(what).encode() + b"\n"], size)
         passed("prune.written")
         fs.fsync(fd)
     finally:
         fs.close(fd)
-    if is_new:
-        fs.sync_directory(path.parent)
+    # Always, because whoever made the file may have come no further than that.
+    fs.sync_directory(path.parent)
 
 
 def prune(arguments: list[str]) -> int:

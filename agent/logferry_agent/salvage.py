@@ -9,6 +9,7 @@ still holds records.
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from logferry.events import RESULT, SYSTEM_PREFIX
 from logferry_agent.chunk import is_of_run, newest
 from logferry_agent.fs import FileSystem
 from logferry_agent.ledger import SEAL
-from logferry_agent.logfile import TAIL_BYTES
+from logferry_agent.logfile import TAIL_BYTES, LogFile, way_to
 from logferry_agent.logset import RunLogs, blocks
 from logferry_agent.rotation import LogName, in_order
 from logferry_agent.scan import Scan
@@ -51,7 +52,7 @@ def salvage(fs: FileSystem, logs: Path, host: str, key: Key) -> tuple[Checkpoint
     cursors = {name: Cursor(one.last, one.lines) for name, one in scan.producers.items()}
     standing = Checkpoint(*key, rotations=max((log.number for log in found), default=0), cursors=cursors)
     if found and found[-1].current:
-        standing = _in_file(fs, standing, directory, found[-1], size)
+        standing = _in_file(fs, standing, logs, directory, found[-1], size)
     return standing, _unsettled(key, said)
 
 
@@ -68,8 +69,14 @@ def _unsettled(key: Key, said: list[dict[str, Any]]) -> Unsettled | None:
     return Unsettled(key.experiment, key.run, document, seals) if document or seals else None
 
 
-def _in_file(fs: FileSystem, standing: Checkpoint, directory: Path, log: LogName, size: int) -> Checkpoint:
+def _in_file(fs: FileSystem, standing: Checkpoint, logs: Path, directory: Path, log: LogName, size: int) -> Checkpoint:
     path = directory / log.name
+    # Its lines count as written from now on, and nobody knows which of them were synced.
+    ours = LogFile(fs, path, fs.open(path, os.O_RDWR | os.O_NONBLOCK), way_to(path, logs.parent))
+    try:
+        ours.sync(size)
+    finally:
+        ours.close()
     with path.open("rb") as file:
         file.seek(max(0, size - TAIL_BYTES))
         tail = file.read(min(size, TAIL_BYTES))

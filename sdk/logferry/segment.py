@@ -194,11 +194,11 @@ def header(first: int) -> bytes:
     return checked + _checksum.pack(crc32(checked)) + bytes(HEADER.size - _CHECKED - _checksum.size)
 
 
-def first_number(data: bytes) -> int:
-    """Return the number of the first event, 0 where nobody noted it or the note was changed."""
+def first_number(data: bytes) -> int | None:
+    """Return the number of the first event, 0 where the shipper never came here, None where the note was changed."""
     checked = data[:_CHECKED]
     sound = _checksum.pack(crc32(checked)) == data[_CHECKED : _CHECKED + _checksum.size]
-    return int.from_bytes(checked[8:]) if sound else 0
+    return int.from_bytes(checked[8:]) if sound else None
 
 
 def walk(data: Any, start: int, end: int, limit_bytes: int) -> tuple[int, int]:

@@ -247,6 +247,8 @@ def _holder(fd: int) -> int | None:
 def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice | Hole]:
     """Yield the events numbered above `after` of a spool whose lock the caller holds.
 
+    Segments behind a place whose events cannot be counted get their number noted, as the shipper would have done.
+
     Args:
         directory: the spool.
         after: number of the last event that is durable already; 0 for all.
@@ -254,35 +256,57 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
 
     """
     expected = 0  # number of the next event, 0 until a segment says it
+    is_counted = True  # nobody knows how many events a place like `Hole` without a count held
     for path in sorted(directory.glob("[0-9]*.seg")):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            yield Hole(expected, None, "missing", str(error).encode())
-            continue
-        if not any(data[: HEADER.size]):  # the producer died while it prepared this one
-            continue
-        magic, version, _ = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
-        if magic != MAGIC or version != VERSION:
-            yield Hole(expected, None, "version" if magic == MAGIC else "checksum", data)
-            continue
         if path.stem == FIRST_SEGMENT:
             expected = 1
-        if not any(data[HEADER.size :]):  # never used; it may have been passed over for one that holds a large event
+        data, hole = _segment(path, expected)
+        if hole:
+            yield hole
+            is_counted = False
+        if hole or not any(data[HEADER.size :]):  # not used; it may have been passed over for one that is larger
             continue
         first = first_number(data)
-        expected = expected or first
+        if first == 0 and not is_counted:
+            # Its producer's shipper never came here: nothing of it is durable. The next adopter must count the same.
+            first = expected = max(expected, after + 1)
+            _note_number(path, first)
+        expected = expected or first or 0
         if not expected:
             yield Hole(0, None, "checksum", data)
+            is_counted = False
             continue
-        if first > expected:
+        if first and first > expected:
             yield Hole(expected, first - expected, "missing", b"")
             expected = first
-        expected = yield from _records(data, expected, after, limit_bytes)
+        expected, is_counted = yield from _records(data, expected, after, limit_bytes)
 
 
-def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator[Slice | Hole, None, int]:
-    """Yield one segment's events above `after`; return the number that the next segment begins with."""
+def _segment(path: Path, expected: int) -> tuple[bytes, Hole | None]:
+    """Return a segment's bytes, none where it was never begun, or what is wrong with it as a whole."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return b"", Hole(expected, None, "missing", str(error).encode())
+    if not any(data[: HEADER.size]):  # the producer died while it prepared this one
+        return b"", None
+    magic, version, _ = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
+    if magic != MAGIC or version != VERSION:
+        return b"", Hole(expected, None, "version" if magic == MAGIC else "checksum", data)
+    return data, None
+
+
+def _note_number(path: Path, first: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, header(first), 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator[Slice | Hole, None, tuple[int, bool]]:
+    """Yield one segment's events above `after`; return the number that the next begins with, if all were counted."""
     start = position = HEADER.size
     number = begin = first
     while True:
@@ -298,7 +322,7 @@ def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator
             if hole is None or hole.events is None:
                 if hole is not None:
                     yield hole
-                return number
+                return number, hole is None
             if not done:
                 yield hole
             start, begin = end, number + 1
