@@ -10,7 +10,7 @@ import syslogs
 from measure import Figure
 from node import BenchNode
 
-from logferry import spool
+from logferry import leftovers
 
 PRODUCERS = 4
 
@@ -57,5 +57,5 @@ def _figures(node: BenchNode, events: int) -> list[Figure]:
 def _spooled(node: BenchNode) -> tuple[list[tuple[int, bytes]], str]:
     """Return what one of the producers has spooled: the same bytes that the agent gets."""
     directory = next(path for path in node.node.spool.iterdir())
-    slices = [found for found in spool.read_dead(directory, 0, 1 << 20) if isinstance(found, spool.Slice)]
+    slices = [found for found in leftovers.read_dead(directory, 0, 1 << 20) if isinstance(found, leftovers.Slice)]
     return [(one.first, one.payload) for one in slices], directory.name

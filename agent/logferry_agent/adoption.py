@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from logferry import spool
+from logferry import leftovers, spool
 from logferry.events import INFO, WARNING, level_name
 from logferry.killpoints import passed
 from logferry_agent.agent_events import AgentEvents
@@ -196,10 +196,10 @@ class Adoption:
 
     async def _take_in(self, one: Producer, path: Path) -> bool:
         """Journal what is left in the spool; False where the run takes no more for now, and a later look goes on."""
-        found = spool.read_dead(path, one.next - 1, _SLICE_BYTES)
+        found = leftovers.read_dead(path, one.next - 1, _SLICE_BYTES)
         last = one.durable
         while (item := await self._call(_next, found)) is not None:
-            if isinstance(item, spool.Slice):
+            if isinstance(item, leftovers.Slice):
                 if self._full(one.run):
                     return False
                 await _until(lambda: self._journal.queued_bytes < QUEUE_BYTES)
@@ -212,7 +212,7 @@ class Adoption:
         await _until(lambda: one.durable >= last)
         return True
 
-    def _mark(self, one: Producer, hole: spool.Hole) -> None:
+    def _mark(self, one: Producer, hole: leftovers.Hole) -> None:
         """Say what is lost where it is lost, and keep the bytes; of a torn last call nothing is."""
         if hole.data:
             self._journal.quarantine.keep(f"spool-{one.id}-{hole.first}", hole.data)
@@ -328,5 +328,5 @@ async def _until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(_STEP_S)
 
 
-def _next(found: Iterator[spool.Slice | spool.Hole]) -> spool.Slice | spool.Hole | None:
+def _next(found: Iterator[leftovers.Slice | leftovers.Hole]) -> leftovers.Slice | leftovers.Hole | None:
     return next(found, None)

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from logferry import spool, wire
+from logferry import leftovers, spool, wire
 from logferry_agent.compression import compress
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import EVENTS, Entry
@@ -76,8 +76,8 @@ def _frames(directories: list[Path]) -> list[list[bytes]]:
         about = spool.read_about(directory)
         assert isinstance(about, dict)
         frames.append(wire.Hello(directory.name, 0, about))
-        for piece in spool.read_dead(directory, 0, 700):
-            assert isinstance(piece, spool.Slice)
+        for piece in leftovers.read_dead(directory, 0, 700):
+            assert isinstance(piece, leftovers.Slice)
             crc32 = zlib.crc32(piece.payload)
             frames.append(wire.Batch(directory.name, piece.first, piece.events, crc32, piece.payload))
         frames.append(wire.Flush(directory.name))
@@ -93,8 +93,8 @@ async def _agents(root: Path, directories: list[Path]) -> tuple[list[dict[str, b
             about = spool.read_about(directory)
             assert isinstance(about, dict)
             one.hello(directory.name, **about)
-            for piece in spool.read_dead(directory, 0, 700):
-                assert isinstance(piece, spool.Slice)
+            for piece in leftovers.read_dead(directory, 0, 700):
+                assert isinstance(piece, leftovers.Slice)
                 one.journal.append([Entry(EVENTS, directory.name, piece.first, piece.events, piece.payload)])
             one.seal(directory.name, 20 + number, owner=True, status="COMPLETED")
         await one.until(lambda: not one.journal.queued_bytes)

@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from logferry.buffer import Buffer, Hot, frame
 from logferry.events import DEBUG, ERROR, GAP, INFO, SYSTEM, WARNING, level_number
+from logferry.leftovers import Hole, Slice, read_dead
 from logferry.segment import HEADER
-from logferry.spool import Hole, Slice, read_dead, read_head
+from logferry.spool import read_head
 from support.depth import depth, scratch
 from support.records import events_of
 

@@ -140,10 +140,13 @@ class Node:
         """Let everything work, wait until all is written, and compare."""
         self.fs.heal()
         self.loop.run_until_complete(self.one.quiet())
-        self.loop.run_until_complete(self.one.until(lambda: not self.one.writer.held()))
+        self.loop.run_until_complete(self.one.until(self._is_well))
         self.loop.run_until_complete(self.one.quiet())  # a rotation that was late
         self.prune()
         self.compare()
+
+    def _is_well(self) -> bool:
+        return not (self.one.writer.held() or self.one.writer._upkeep._to_compress)
 
     def compare(self) -> None:
         for run in RUNS:

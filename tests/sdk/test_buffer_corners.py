@@ -11,7 +11,8 @@ import pytest
 from logferry import diagnostics
 from logferry.buffer import Buffer, frame
 from logferry.events import DEBUG, END, INFO, RESULT, SYSTEM, pack_event
-from logferry.spool import Slice, read_dead, read_head
+from logferry.leftovers import Slice, read_dead
+from logferry.spool import read_head
 from support.mapped import Logged
 from support.records import events_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from logferry.buffer import Buffer, Hot, frame
 from logferry.events import INFO
-from logferry.spool import Slice, read_dead
+from logferry.leftovers import Slice, read_dead
 
 EVENTS = 3000
 

@@ -12,8 +12,9 @@ import pytest
 
 from logferry.buffer import Buffer, Hot
 from logferry.events import CRITICAL, DEBUG, ERROR, GAP, INFO, LEVELS, WARNING
+from logferry.leftovers import Slice, read_dead
 from logferry.logger import Logger
-from logferry.spool import Slice, read_dead, read_head
+from logferry.spool import read_head
 from support.records import events_of
 
 CAPACITY = 1 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from logferry import spool
+from logferry import leftovers, spool
 from logferry.buffer import Buffer, Hot, frame
 from logferry.events import INFO
 from logferry.segment import HEADER, RECORD_HEAD
@@ -32,11 +32,11 @@ def directory(root: Path) -> Path:
     return root
 
 
-def _events(slices: list[spool.Slice | spool.Hole]) -> list[tuple[int, bytes]]:
+def _events(slices: list[leftovers.Slice | leftovers.Hole]) -> list[tuple[int, bytes]]:
     """Return the numbered events of the slices, their checksums looked at once more."""
     found = []
     for one in slices:
-        if isinstance(one, spool.Slice):
+        if isinstance(one, leftovers.Slice):
             position = 0
             for number in range(one.first, one.first + one.events):
                 length = int.from_bytes(one.payload[position + 1 : position + 5], "big")
@@ -48,8 +48,8 @@ def _events(slices: list[spool.Slice | spool.Hole]) -> list[tuple[int, bytes]]:
     return found
 
 
-def _read(directory: Path, after: int = 0) -> list[spool.Slice | spool.Hole]:
-    return list(spool.read_dead(directory, after, 100))
+def _read(directory: Path, after: int = 0) -> list[leftovers.Slice | leftovers.Hole]:
+    return list(leftovers.read_dead(directory, after, 100))
 
 
 def test_an_undamaged_spool_is_delivered_whole(directory: Path) -> None:
@@ -71,7 +71,7 @@ def test_after_any_single_flipped_byte_nothing_is_invented_and_what_lies_before_
         assert events[: hit - 1] == list(enumerate(EVENTS, 1))[: hit - 1]
         # A change of the very last record looks like the call that never returned.
         reasons = {"checksum"} if hit < len(EVENTS) else {"checksum", "torn"}
-        assert any(isinstance(one, spool.Hole) and one.reason in reasons for one in read), position
+        assert any(isinstance(one, leftovers.Hole) and one.reason in reasons for one in read), position
 
 
 def test_a_flipped_byte_in_an_event_costs_that_event_only(directory: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_flipped_byte_in_an_event_costs_that_event_only(directory: Path) -> No
     segment.write_bytes(data)
     read = _read(directory)
     assert [number for number, _ in _events(read)] == [1, 2, *range(4, 13)]
-    (hole,) = [one for one in read if isinstance(one, spool.Hole)]
+    (hole,) = [one for one in read if isinstance(one, leftovers.Hole)]
     assert (hole.first, hole.events, hole.reason) == (3, 1, "checksum")
     assert EVENTS[2][4:] in hole.data
 
@@ -95,7 +95,7 @@ def test_a_torn_last_record_is_a_call_that_never_returned(directory: Path, kept:
     segment.write_bytes(data[: begin + kept] + bytes(300))
     read = _read(directory)
     assert [number for number, _ in _events(read)] == list(range(1, 12))
-    assert [one.reason for one in read if isinstance(one, spool.Hole)] in ([], ["torn"])
+    assert [one.reason for one in read if isinstance(one, leftovers.Hole)] in ([], ["torn"])
 
 
 def test_damage_in_what_is_durable_already_is_nobodys_loss(directory: Path) -> None:
@@ -105,7 +105,7 @@ def test_damage_in_what_is_durable_already_is_nobodys_loss(directory: Path) -> N
     segment.write_bytes(data)
     read = _read(directory, after=5)
     assert [number for number, _ in _events(read)] == list(range(6, 13))
-    assert not [one for one in read if isinstance(one, spool.Hole)]
+    assert not [one for one in read if isinstance(one, leftovers.Hole)]
 
 
 def test_a_segment_of_another_version_is_kept_as_a_hole(directory: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_segment_of_another_version_is_kept_as_a_hole(directory: Path) -> None
     data[7] = 9
     segment.write_bytes(data)
     (hole,) = _read(directory)
-    assert isinstance(hole, spool.Hole)
+    assert isinstance(hole, leftovers.Hole)
     assert (hole.reason, hole.data) == ("version", bytes(data))
 
 
@@ -122,7 +122,7 @@ def test_a_spare_that_was_never_used_is_no_hole(directory: Path) -> None:
     (directory / "00000002.seg").write_bytes(bytes(4096))
     (directory / "00000003.seg").write_bytes(b"")
     assert _events(_read(directory)) == list(enumerate(EVENTS, 1))
-    assert not [one for one in _read(directory) if isinstance(one, spool.Hole)]
+    assert not [one for one in _read(directory) if isinstance(one, leftovers.Hole)]
 
 
 def test_hello_reads_back_and_after_any_flipped_byte_it_is_damage(root: Path) -> None:

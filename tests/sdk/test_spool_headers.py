@@ -7,7 +7,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from logferry import spool
+from logferry import leftovers
 from logferry.buffer import frame
 from logferry.segment import HEADER, RECORD_HEAD, first_number, header
 from support.records import events_of
@@ -26,14 +26,14 @@ def _segments(root: Path, *sizes: int, first: int = 1, numbered: bool = True) ->
 def _delivered(root: Path, after: int = 0) -> dict[int, int]:
     """Return number → time of the events that are delivered; their time is their true number plus 9."""
     found = {}
-    for piece in spool.read_dead(root, after, 1 << 20):
-        if isinstance(piece, spool.Slice):
+    for piece in leftovers.read_dead(root, after, 1 << 20):
+        if isinstance(piece, leftovers.Slice):
             found.update(enumerate((event[0] for event in events_of(piece.payload)), piece.first))
     return found
 
 
-def _holes(root: Path) -> list[spool.Hole]:
-    return [piece for piece in spool.read_dead(root, 0, 1 << 20) if isinstance(piece, spool.Hole)]
+def _holes(root: Path) -> list[leftovers.Hole]:
+    return [piece for piece in leftovers.read_dead(root, 0, 1 << 20) if isinstance(piece, leftovers.Hole)]
 
 
 @pytest.mark.parametrize("numbered", [True, False])
@@ -81,7 +81,7 @@ def test_a_missing_segment_is_a_hole_of_as_many_events(root: Path) -> None:
     _segments(root, 3, 4, 5)
     (root / "00000002.seg").unlink()
     assert _delivered(root) == {number: number + 9 for number in (1, 2, 3, 8, 9, 10, 11, 12)}
-    assert _holes(root) == [spool.Hole(4, 4, "missing", b"")]
+    assert _holes(root) == [leftovers.Hole(4, 4, "missing", b"")]
 
 
 @pytest.mark.parametrize("victim", [1, 5, 11])

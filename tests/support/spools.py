@@ -7,7 +7,8 @@ from typing import Any
 
 import msgpack
 
-from logferry.spool import Slice, read_about, read_dead
+from logferry.leftovers import Slice, read_dead
+from logferry.spool import read_about
 from support.node import Node
 
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from logferry import spool
+from logferry import leftovers, spool
 from logferry_agent.producers import checked_about
 from logferry_agent.segment import EVENTS, Record
 from mutation import join, split
@@ -63,8 +63,8 @@ def _read(directory: Path, flags: int) -> None:
         os.close(lock)
     after = 3 if flags & 2 else 0
     last, records = after, []
-    for piece in spool.read_dead(directory, after, 1024):
-        if isinstance(piece, spool.Slice):
+    for piece in leftovers.read_dead(directory, after, 1024):
+        if isinstance(piece, leftovers.Slice):
             assert piece.first > last, (piece, last)
             assert 0 < piece.events <= len(piece.payload)
             last = piece.first + piece.events - 1
