@@ -165,7 +165,7 @@ def _is_ours(fs: FileSystem, path: Path, inode: int, offset: int, tail: bytes) -
     if _inode(fs, path) == inode:
         return True
     try:
-        reopen(fs, path, inode, offset, tail).close()
+        reopen(fs, path, path.parent, inode, offset, tail).close()
     except Lost:
         return False
     return True

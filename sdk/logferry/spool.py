@@ -35,7 +35,7 @@ import msgpack
 
 from logferry.events import LEVELS
 from logferry.killpoints import passed
-from logferry.segment import VERSION
+from logferry.segment import HEADER, MAGIC, VERSION, header
 
 HELLO_MAGIC, HEAD_MAGIC = b"LFHL", b"LFHD"
 _HELLO = struct.Struct(">4sII")
