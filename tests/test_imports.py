@@ -17,7 +17,19 @@ PACKAGES = {
     "logferry_collector": ROOT / "collector" / "logferry_collector",
 }
 # What the agent and the collector may know of the SDK: formats, names and the command line, and no run.
-CONTRACTS = {"events", "wire", "results", "layout", "settings", "spool", "cli", "cgroup", "edits", "killpoints"}
+CONTRACTS = {
+    "events",
+    "wire",
+    "results",
+    "layout",
+    "leftovers",
+    "settings",
+    "spool",
+    "cli",
+    "cgroup",
+    "edits",
+    "killpoints",
+}
 # Heavy in every start of a job; each is imported where somebody needs it.
 LATE = {"asyncio", "dataclasses", "hashlib", "logging", "random", "socket", "subprocess", "tomllib", "traceback"}
 BEYOND_TRANSPORT = """
