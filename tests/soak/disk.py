@@ -69,7 +69,8 @@ class Disk:
         _run("umount", "--lazy", str(self._path))
 
     def _resize(self, size: int) -> None:
-        _run("mount", "-o", f"remount,size={size}", str(self._path))
+        # With the source named, mount does not look up options that only the machine's root may give again.
+        _run("mount", "-t", "tmpfs", "-o", f"remount,size={size}", "soak", str(self._path))
 
 
 def _run(*command: str) -> None:

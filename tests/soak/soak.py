@@ -25,6 +25,8 @@ from place import Jobs, Place, Service
 from schedule import DISKS, PLACES, SERVICES, Action, schedule
 
 SETTLE_S = 120.0
+# What no service should ever have to say.
+_NEVER = ("Traceback", "please report", "CRITICAL", "cannot be read")
 # So that files rotate, segments roll, checkpoints are many and a spool is full soon without an agent.
 _CONFIG = """spool_bytes = 4000000
 [agent]
@@ -142,7 +144,12 @@ class Soak:
         return not rows.says
 
     def unexpected(self) -> list[str]:
-        return [*self.jobs.unexpected, *(said for service in self.services.values() for said in service.unexpected)]
+        """Return what processes came to, or said, that they never should."""
+        said = [said for service in self.services.values() for said in service.unexpected]
+        for path in self.root.glob("*.log"):
+            text = path.read_text(errors="replace")
+            said += [f"{path} says {word!r}" for word in _NEVER if word in text]
+        return [*self.jobs.unexpected, *said]
 
     def close(self) -> None:
         for place in self.places:
