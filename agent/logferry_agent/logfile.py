@@ -2,8 +2,9 @@
 
 A file is ours while its inode is the one that the checkpoint names, it is not shorter than the checkpoint's offset, and
 the bytes before that offset are the ones that were written. The device number is not asked, because it may change
-when a machine boots. When a file is opened again after an agent's end, those bytes are enough, which end in a number
-that no other file has: a home that was restored or copied has other inodes. A file that is not ours is left alone.
+when a machine boots. When a file is opened again, those bytes are enough, which end in a number that no other file has:
+a home that was restored or copied has other inodes. Where there are none yet, it must begin with what is written next,
+because a replay writes the same bytes. A file that is not ours is left alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class LogFile:
         self.inode = fs.fstat(fd).st_ino
         self._fs = fs
         self._fd = fd
+        self._unproven = False  # whether only what is written next can tell whether it is ours
         self._unsynced = unsynced  # directories in which a name of ours may be new
 
     def write(self, data: bytes) -> int:
@@ -45,6 +47,9 @@ class LogFile:
         found = self._fs.fstat(self._fd)
         if not found.st_nlink or found.st_size < self.offset:
             raise Lost
+        if self._unproven and not data.startswith(self._fs.pread(self._fd, len(data), self.offset)):
+            raise Lost
+        self._unproven = False
         self.offset += write_all(self._fs, self._fd, [data], self.offset)
         return len(data)
 
@@ -72,8 +77,10 @@ class LogFile:
             raise Lost from error
         if named.st_ino != self.inode or found.st_size < offset:
             raise Lost
-        if inode not in {None, self.inode} and not (tail and stat.S_ISREG(found.st_mode)):
-            raise Lost
+        if inode not in {None, self.inode}:
+            if not stat.S_ISREG(found.st_mode):
+                raise Lost
+            self._unproven = not tail
         if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:
             raise Lost
 

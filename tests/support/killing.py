@@ -113,14 +113,14 @@ def gaps(numbers: list[int]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in zip([0, *numbers], numbers, strict=False) if b != a + 1][:20]
 
 
-def lines_of(node: Node, run: str) -> list[dict[str, Any]]:
+def lines_of(node: Node, run: str, experiment: str = "kill") -> list[dict[str, Any]]:
     """Return a run's lines: rotated files by their number, then the current one. Without any of logferry's code."""
 
     def order(path: Path) -> tuple[int, int]:
         rotated = re.search(r"\.\d{8}T\d{6}\w*-(\d+)\.jsonl", path.name)
         return (0, int(rotated[1])) if rotated else (1, 0)
 
-    directory = node.home / "logs" / "kill" / run
+    directory = node.home / "logs" / experiment / run
     paths = [path for path in directory.glob("[!.]*") if ".jsonl" in path.name] if directory.exists() else []
     found: list[dict[str, Any]] = []
     for path in sorted(paths, key=order):
