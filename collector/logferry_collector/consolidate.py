@@ -191,13 +191,13 @@ class Consolidator:
         if more or waits:  # who looks next must see that there is more to the file than its cursor
             new = replace(new, stamp=part.stamp._replace(size=new.offset))
         until_ns = self._clock_ns() + self._settle_ns - max(age_ns, 0) if waits else None
-        step = _Step(found, part.stamp, None, more, until_ns, len(part.data))
-        if (waits and not parsed.taken) or (state and _nothing_new(new, state, part, form)):
-            return step
-        intake = self._judged(found, form, new, part, parsed, settled=not waits and not more)
-        if not part.anew or state is None or state.stamp[:2] != part.stamp[:2]:
-            intake = replace(intake, renamed_from=self._old_name(new, part, fd, form))
-        return replace(step, intake=intake)
+        intake = None
+        if not (waits and not parsed.taken) and not (state and _nothing_new(new, state, part, form)):
+            intake = self._judged(found, form, new, part, parsed, settled=not waits and not more)
+            if not part.anew or state is None or state.stamp[:2] != part.stamp[:2]:
+                old_name = self._old_name(new, part, fd, form)
+                intake = replace(intake, renamed_from=old_name) if old_name else intake
+        return _Step(found, part.stamp, intake, more, until_ns, len(part.data))
 
     def _state(self, found: Found, state: FileState | None, part: Slice, parsed: Parsed, mark: bytes) -> FileState:
         version = (state.version if state else 0) + 1

@@ -44,7 +44,9 @@ def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record
     if experiment_id is None:
         experiment_id = found.experiment or _directory(found)
     if run_id is None:
-        run_id = "-".join([*_between(found), run, *([str(ordinal)] if row else [])])
+        inside = _inside(found)
+        between = inside[:-1] if found.experiment else inside[1:-1]  # `seed1/r.json` and `seed2/r.json` are two runs
+        run_id = "-".join([*between, run, *([str(ordinal)] if row else [])])
     try:
         document["experiment_id"] = safe_component(experiment_id, "experiment id")
         document["run_id"] = safe_component(run_id, "run id")
@@ -55,7 +57,7 @@ def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record
 
 def _directory(found: Found) -> str:
     """Return the name of the first directory below the base."""
-    inside = os.path.relpath(found.path, found.base).split(os.sep)
+    inside = _inside(found)
     if len(inside) < 2:
         raise NoResultError(
             "no experiment_id, and the file lies in no experiment's directory; add one, move the file, "
@@ -64,10 +66,9 @@ def _directory(found: Found) -> str:
     return inside[0]
 
 
-def _between(found: Found) -> list[str]:
-    """Return the directories between the experiment's and the file: `seed1/r.json` and `seed2/r.json` are two runs."""
-    inside = os.path.relpath(found.path, found.base).split(os.sep)
-    return inside[:-1] if found.experiment else inside[1:-1]
+def _inside(found: Found) -> list[str]:
+    """Return a path's parts below its base."""
+    return found.path[len(found.base) :].lstrip(os.sep).split(os.sep)
 
 
 def _out_of_range(document: dict[str, Any]) -> str:

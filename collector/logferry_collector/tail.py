@@ -87,9 +87,13 @@ def not_regular(mode: int) -> str:
 def read_on(fd: int, form: Format, state: FileState | None) -> Slice:
     """Read what is new in a file: from the cursor where it holds, else from the beginning."""
     stamp = Stamp.of(os.fstat(fd))
-    if form.grows and state is not None and _still_the_same(fd, stamp, state):
-        return Slice(stamp, state.offset, state.lines, _read(fd, form.max_bytes, state.offset), anew=False)
-    return Slice(stamp, 0, 0, _read(fd, form.max_bytes, 0), anew=True)
+    start, lines = 0, 0
+    on = form.grows and state is not None and _still_the_same(fd, stamp, state)
+    if on and state is not None:
+        start, lines = state.offset, state.lines
+    # No more than there was: a buffer for the most that may be read costs more than most files do.
+    data = _read(fd, max(0, min(form.max_bytes, stamp.size - start)), start)
+    return Slice(stamp, start, lines, data, anew=not on)
 
 
 def _still_the_same(fd: int, stamp: Stamp, state: FileState) -> bool:

@@ -84,7 +84,8 @@ def _unsafe(value: str) -> str:
         return "begins with a dot"
     if "/" in value or ".part-" in value:
         return "contains '/'" if "/" in value else "contains '.part-', which marks part files"
-    if any(is_control(char) for char in value):
+    # All that acts on a terminal is not printable, and almost every name is.
+    if not value.isprintable() and any(is_control(char) for char in value):
         return "contains a control character"
     if value.strip() != value:
         return "begins or ends with a blank"
