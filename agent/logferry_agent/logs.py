@@ -7,90 +7,30 @@ one's own order kept (running maximum of its times).
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import heapq
-import re
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
-
-import orjson
+from datetime import UTC, datetime
 
 from logferry.cli import FINE, Parser, UsageError, printable, settings_of
-from logferry.events import LEVEL_NAMES, SYSTEM_PREFIX, level_number
 from logferry.layout import Home
 from logferry_agent.follow import RunTail
 from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs, say_unreadable
 from logferry_agent.rotation import LogName
+from logferry_agent.scanner import Hits, every
+from logferry_agent.selection import Filter, Line, add_options, count, parsed
 from logferry_agent.text import text_line
 
 _POLL_S = 0.05
 # Looking for new runs lists every experiment; it may take a tenth of the time, but happens at least this often.
 _DISCOVER_S = 0.1
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-_LEVELS = frozenset(LEVEL_NAMES.values())
-
-
-class Line(NamedTuple):
-    """A line with its run."""
-
-    run: str
-    raw: bytes
-    data: dict[str, Any]
-
-
-class Filter:
-    """What the options let through."""
-
-    def __init__(self, options: argparse.Namespace, now: datetime) -> None:
-        self._level = level_number(options.level) if options.level else 0
-        self._event = options.event
-        self._grep = _pattern(options.grep) if options.grep else None
-        self._since = since(options.since, now) if options.since else ""
-        self._all = options.all
-
-    def lets(self, line: dict[str, Any]) -> bool:
-        event = line["event"]
-        return (
-            (self._all or not event.startswith(SYSTEM_PREFIX))
-            and (not self._level or level_number(line["level"]) >= self._level)
-            and (not self._event or fnmatch.fnmatchcase(event, self._event))
-            and (not self._since or line["time"] >= self._since)
-            and (self._grep is None or self._grep.search(text_line(line)) is not None)
-        )
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"--grep {text!a} is no regular expression: {error}; a backslash helps") from error
-
-
-def since(text: str, now: datetime) -> str:
-    """Return the time that `text` means, as lines carry it: `10m`, `2h`, or an ISO time (UTC unless it says else).
-
-    Raises:
-        ValueError: it is neither, or lies outside of the calendar.
-
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    try:
-        when = now - timedelta(seconds=float(found[1]) * _UNITS[found[2]]) if found else datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise ValueError(f"--since {text!a} is no time; write 90s, 10m, 2h, 1d or 2025-07-30T13:00:00") from None
-    when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def read_runs(found: Iterable[RunLogs]) -> Iterator[Line]:
-    """Yield all lines of some runs, merged."""
-    streams = [_host_lines(run, logs) for run in found for logs in run.files().values()]
+def read_runs(found: Iterable[RunLogs], hits: Hits = every) -> Iterator[Line]:
+    """Yield the lines of some runs that `hits` finds, merged."""
+    streams = [host_lines(run, logs, hits) for run in found for logs in run.files().values()]
     return merged(streams)
 
 
@@ -107,32 +47,17 @@ def _timed(stream: Iterable[Line], number: int) -> Iterator[tuple[tuple[str, int
         yield (latest, number, position), number, line
 
 
-def _host_lines(run: RunLogs, logs: list[LogName]) -> Iterator[Line]:
+def host_lines(run: RunLogs, logs: list[LogName], hits: Hits) -> Iterator[Line]:
+    """Yield the lines of one host's files that `hits` finds; what cannot be read is said."""
     for log in logs:
         try:
             for block in blocks(run.path / log.name):
-                yield from parsed(run.run, block.splitlines())
+                yield from parsed(run.run, hits(block))
         except FileNotFoundError:  # pruned or compressed since it was listed
             packed = [one for found in run.files().values() for one in found if one.unpacked_name == log.name]
-            yield from _host_lines(run, packed)
+            yield from host_lines(run, packed, hits)
         except UNREADABLE as error:
             say_unreadable(run.path / log.name, error)
-
-
-def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
-    """Yield lines with their content; what is no line of a running log is left out here, `verify` names it."""
-    for raw in lines:
-        try:
-            data = orjson.loads(raw)
-            if _is_line(**data):
-                yield Line(run, raw, data)
-        except (ValueError, TypeError):  # not JSON, not an object, or without what every line has
-            continue
-
-
-def _is_line(*, time: Any, level: Any, event: Any, message: Any = "", **_: Any) -> bool:
-    printable_time = isinstance(time, str) and time.isascii() and time.isprintable()
-    return printable_time and level in _LEVELS and isinstance(event, str) and isinstance(message, str)
 
 
 def logs(arguments: list[str]) -> int:
@@ -150,7 +75,7 @@ def logs(arguments: list[str]) -> int:
     if options.follow:
         _follow(home, options, chosen, printer, found)
     else:
-        lines = (line for line in read_runs(found) if chosen.lets(line.data))
+        lines = (line for line in read_runs(found, chosen.hits) if chosen.lets(line.data))
         printer.show(lines if options.tail is None else deque(lines, options.tail))
     return FINE
 
@@ -159,22 +84,12 @@ def _parser() -> Parser:
     parser = Parser("logs")
     parser.add_argument("run", nargs="?", metavar="RUN", help="run, experiment, or part of a run id; the latest run")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
-    parser.add_argument("-n", "--tail", type=_count, metavar="N", help="only the last N lines")
-    parser.add_argument("--level", help="lines of this level and above")
-    parser.add_argument("--event", metavar="PATTERN", help="events whose name matches, e.g. 'Epoch*'")
+    parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
+    add_options(parser)
     parser.add_argument("--grep", metavar="REGEX", help="lines whose text form matches")
-    parser.add_argument("--since", metavar="WHEN", help="10m, 2h, 1d or an ISO time")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--json", action="store_true", help="the JSON lines themselves")
-    parser.add_argument("--all", action="store_true", help="the system's own events too: seals, gap markers")
     return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
 
 
 def _found(home: Home, options: argparse.Namespace) -> list[RunLogs]:

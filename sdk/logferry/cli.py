@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("agent", "is it up; what is connected, queued, durable, written, shed, held"),
     "runs": ("collector", "list runs and how they ended"),
     "logs": ("agent", "read running logs"),
+    "search": ("agent", "find a text in the running logs of many runs"),
     "level": ("agent", "change the level of running jobs, at once"),
     "verify": ("agent", "is every event there once and in order, or what is missing and why"),
     "results": ("collector", "the results table: filter, sort, group"),

@@ -20,8 +20,9 @@ from logferry.cli import FINE, UsageError
 from logferry_agent.compression import compress
 from logferry_agent.follow import RunTail
 from logferry_agent.fs import FileSystem
-from logferry_agent.logs import logs, since
+from logferry_agent.logs import logs
 from logferry_agent.logset import RunLogs
+from logferry_agent.selection import moment
 
 
 def line(
@@ -58,6 +59,7 @@ def test_text_is_the_default_and_json_the_lines_themselves(home: Path, capsys: p
         (["--event", "Ba*"], [3]),
         (["--grep", r"n=[12]\b"], [1, 2]),
         (["--since", "2025-07-30T13:00:02"], [2, 3]),
+        (["--until", "2025-07-30T13:00:02"], [1]),
         (["-n", "1"], [3]),
         (["--level", "warning", "-n", "1", "--event", "Step"], [2]),
     ],
@@ -69,8 +71,8 @@ def test_filters(home: Path, capsys: pytest.CaptureFixture[str], arguments: list
 
 def test_since_takes_durations_and_times() -> None:
     now = datetime(2025, 7, 30, 13, tzinfo=UTC)
-    assert since("90s", now) == "2025-07-30T12:58:30.000000Z"
-    assert since("2025-07-30T14:00:00+02:00", now) == "2025-07-30T12:00:00.000000Z"
+    assert moment("90s", now, "--since") == "2025-07-30T12:58:30.000000Z"
+    assert moment("2025-07-30T14:00:00+02:00", now, "--since") == "2025-07-30T12:00:00.000000Z"
 
 
 def test_several_hosts_are_merged_by_time_with_each_ones_order_kept(

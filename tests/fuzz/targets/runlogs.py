@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from logferry_agent.follow import RunTail
-from logferry_agent.logs import Filter, read_runs
+from logferry_agent.logs import read_runs
 from logferry_agent.logset import RunLogs
+from logferry_agent.scanner import containing, matching
+from logferry_agent.selection import Filter
 from logferry_agent.text import text_line
 from logferry_agent.verify import verify_run
 from logferry_collector.trouble import trouble
@@ -29,7 +32,7 @@ _NAMES = [
 ]
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="lf-")
 _ROOT = Path(_DIRECTORY.name)
-_OPTIONS = argparse.Namespace(level="INFO", event="*", grep="a.*=", since="1d", all=True)
+_OPTIONS = argparse.Namespace(level="INFO", event="*", grep="a.*=", since="1d", until=None, all=True)
 _FILTER = Filter(_OPTIONS, datetime(2025, 7, 31, tzinfo=UTC))
 
 
@@ -51,6 +54,8 @@ def check(data: bytes) -> None:
         for line in read_runs([run]):
             if _FILTER.lets(line.data):
                 assert "\n" not in text_line(line.data)
+        for hits in (containing("Step"), matching(re.compile("S[^t]*.p")), _FILTER.hits):
+            list(read_runs([run], hits))
         tail = RunTail(run, from_start=True)
         try:
             tail.poll()
