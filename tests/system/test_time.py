@@ -36,14 +36,17 @@ def clock(node: Node) -> Clock:
 
 
 def test_order_is_by_number_whatever_the_clock_does_and_nothing_waits_for_it(node: Node, clock: Clock) -> None:
+    node.env["TZ"] = "America/New_York"
     node.configure("[agent]\nrotate_age_s = 60\nkeep_age_s = 60\nfinal_after_s = 1\ncheckpoint_s = 0.1\n")
     node.agent()
     began = time.monotonic()
     job = node.job(TALKING, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert job.stdin
     assert job.stdout
-    to_2039 = int(datetime(2039, 1, 1, tzinfo=UTC).timestamp() - time.time())
-    for shift in (0, 3600, -3600, -30 * DAY_S, to_2039, 0):
+    # across the hour that New York skips, back by a month, beyond the seconds that 32 bits count, and home again
+    moments = [datetime(2027, 3, 14, 6, 59, 58, tzinfo=UTC), datetime(2027, 3, 14, 7, 0, 1, tzinfo=UTC)]
+    moments += [datetime(2026, 1, 1, tzinfo=UTC), datetime(2039, 1, 1, tzinfo=UTC)]
+    for shift in (0, *(int(moment.timestamp() - time.time()) for moment in moments), 0):
         clock.shift(shift)
         job.stdin.write(b"go\n")
         job.stdin.flush()
