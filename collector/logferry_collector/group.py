@@ -1,4 +1,4 @@
-"""Mean and spread of metrics over repetitions, in one pass over the rows.
+"""Mean and spread of metrics over repetitions (store/means.py).
 
 Missing values are not counted, and are no zeros. NaN and infinities are counted: the mean of runs of which one
 diverged is not the mean of the others. Nothing is ever summed. Deviations are the sample's (n - 1), by Welford's
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from logferry.results import number
 from logferry_collector.frames import pandas_frame, polars_frame
 from logferry_collector.where import Key, WhereError
 
@@ -77,9 +76,22 @@ def median(values: Sequence[float]) -> float:
 
 
 @dataclass(slots=True)
+class _Mean:
+    """The mean of one metric over the runs of one repetition."""
+
+    n: int = 0
+    value: float = 0.0
+
+    def add(self, n: int, value: float) -> None:
+        self.n += n
+        delta = value - self.value
+        self.value = self.value + delta * n / self.n if math.isfinite(delta) else self.value + value
+
+
+@dataclass(slots=True)
 class _Group:
     values: tuple[Any, ...]
-    repetitions: dict[Any, list[Moments]]
+    repetitions: dict[Any, list[_Mean]]
 
 
 class Groups:
@@ -142,12 +154,11 @@ class Groups:
 def grouped(
     rows: Iterable[tuple[Any, ...]],
     keys: Sequence[Key],
-    has_over: bool,
     metrics: Sequence[Key],
     agg: Sequence[str],
     resolve: Callable[[str], Key],
 ) -> Groups:
-    """Aggregate rows of key values, the value of `over` where there is one, and metric values.
+    """Aggregate the means of repetitions, as a store gives them.
 
     Raises:
         WhereError: an unknown aggregate.
@@ -156,7 +167,7 @@ def grouped(
     for name in agg:
         if name not in AGGREGATES:
             raise WhereError(f"unknown aggregate {name!a}; known are {', '.join(AGGREGATES)}")
-    groups = list(_gathered(rows, len(keys), has_over, len(metrics)))
+    groups = list(_gathered(rows, len(keys), len(metrics)))
     groups.sort(key=lambda group: [_rank(value) for value in group.values])
     key_names, metric_names = _names(keys, metrics, agg)
     made = [_row(group, list(key_names.values()), list(metric_names.values()), agg) for group in groups]
@@ -165,24 +176,16 @@ def grouped(
     return Groups(made, key_names, used, resolve)
 
 
-def _gathered(rows: Iterable[tuple[Any, ...]], width: int, has_over: bool, metrics: int) -> Iterable[_Group]:
+def _gathered(rows: Iterable[tuple[Any, ...]], width: int, metrics: int) -> Iterable[_Group]:
     groups: dict[Any, _Group] = {}
     for position, row in enumerate(rows):
         group = groups.setdefault(tuple(map(_identity, row[:width])), _Group(row[:width], {}))
-        repetition = _identity(row[width]) if has_over and row[width] is not None else ("run", position)
-        into = group.repetitions.setdefault(repetition, [Moments() for _ in range(metrics)])
-        for moments, value in zip(into, row[width + has_over :], strict=True):
-            measured = number(value)
-            if isinstance(measured, int | float):
-                moments.add(_float(measured))
+        repetition = _identity(row[width]) if row[width] is not None else ("run", position)
+        into = group.repetitions.setdefault(repetition, [_Mean() for _ in range(metrics)])
+        for mean, (n, value) in zip(into, row[width + 1 :], strict=True):
+            if n:
+                mean.add(n, value)
     return groups.values()
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf if value > 0 else -math.inf
 
 
 def _identity(value: Any) -> Any:
@@ -202,7 +205,7 @@ def _row(group: _Group, keys: Sequence[str], metrics: Sequence[str], agg: Sequen
     row: dict[str, Any] = dict(zip(keys, group.values, strict=True))
     row["n"] = len(group.repetitions)
     for position, metric in enumerate(metrics):
-        total, values = Moments(), [one[position].mean for one in group.repetitions.values() if one[position].n]
+        total, values = Moments(), [one[position].value for one in group.repetitions.values() if one[position].n]
         for value in values:
             total.add(value)
         if values:

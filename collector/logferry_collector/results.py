@@ -59,9 +59,8 @@ class Results:
         keys = [self.names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
         inner = self._over(over, keys)
         wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
-        values = self._store.values(self._query, [*keys, *inner, *wanted])
-        names = [agg] if isinstance(agg, str) else agg
-        return grouped(values, keys, bool(inner), wanted, names, self.names.resolve)
+        rows = self._store.means(self._query, keys, inner, wanted)
+        return grouped(rows, keys, wanted, [agg] if isinstance(agg, str) else agg, self.names.resolve)
 
     def diff(self, *run_ids: str) -> dict[str, dict[str, Any]]:
         """Return the keys in which some of these runs differ, each with the value of every run that has it.
@@ -144,16 +143,16 @@ class Results:
     def _metrics(self) -> list[Key]:
         return [key for key in self.names.known if key.section == "metrics"]
 
-    def _over(self, over: str | None, keys: list[Key]) -> list[Key]:
+    def _over(self, over: str | None, keys: list[Key]) -> Key | None:
         if over is None:
-            return []
+            return None
         try:
             key = self.names.resolve(over)
         except WhereError:
             if over == "seed":  # the default is an offer, not a demand
-                return []
+                return None
             raise
-        return [] if key in keys else [key]
+        return None if key in keys else key
 
 
 def only_run(store: Store, text: str) -> tuple[str, str]:

@@ -64,6 +64,15 @@ class Store(Protocol):
     def values(self, query: Query, keys: Sequence[Key]) -> Iterator[tuple[Any, ...]]:
         """Return some values of each result of a query; None where a result has none."""
 
+    def means(
+        self, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the keys' values, that of `over`, and of each metric how many runs have it, and their mean.
+
+        A row stands for a repetition, the runs of a group that agree in `over`; a run without it is one by itself, and
+        has None there.
+        """
+
     def count(self, query: Query) -> int:
         """Return how many results a query has."""
 

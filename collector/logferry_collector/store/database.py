@@ -105,3 +105,15 @@ class Database(Protocol):
 
     def grouped(self, operand: Operand) -> Sql:
         """Return what is equal where values are, for GROUP BY."""
+
+    def json(self, operand: Operand) -> Sql:
+        """Return the value as the text of its JSON, of a column the text itself; null where it is missing."""
+
+    def figure(self, operand: Operand) -> Sql:
+        """Return the value as a number, or as whatever the database has for NaN; null where it is neither."""
+
+    def mean(self, operand: Operand) -> Sql:
+        """Return the mean of a group's numbers: NaN or null where one is NaN."""
+
+    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
+        """Make groups by some keys fast, where an index can."""

@@ -42,14 +42,15 @@ class Indexes:
         self._make([[key] for key in filtered if key.section != "field"], query.desc)
         return Sql("")
 
-    def cover(self, keys: Sequence[Key]) -> Sql:
-        """Make an index that holds the values of some keys, in their order; for groups."""
-        name = self._make([list(keys)], False)
+    def cover(self, keys: Sequence[Key], metrics: Sequence[Key]) -> Sql:
+        """Make an index that has all that groups by some keys need, where that is little."""
+        whole = [*keys, *metrics]
+        name = self._make([whole], False, len(keys)) if len(whole) <= _MAX_KEYS else ""
         return self._database.using(name) if name else Sql("")
 
-    def _make(self, wanted: list[list[Key]], desc: bool) -> str:
-        """Return the name of the first that is wanted, where it is there."""
-        names = {_name(keys, desc): keys for keys in wanted if any(key.section != "field" for key in keys)}
+    def _make(self, wanted: list[list[Key]], desc: bool, grouped: int = 0) -> str:
+        """Return the name of the first that is wanted, where it is there; `grouped` of its keys make groups."""
+        names = {_name(keys, desc, grouped): keys for keys in wanted if any(key.section != "field" for key in keys)}
         there: list[str] = []
         # It is speed only: who may not write, or finds the store busy, goes without.
         with suppress(StoreDownError):
@@ -60,7 +61,10 @@ class Indexes:
                 with self._database.writing() as session:
                     for name in missing:
                         operands = [bare.operand(key) for key in names[name]]
-                        self._database.index(session, name, operands, desc=desc)
+                        if grouped:
+                            self._database.cover(session, name, operands[:grouped], operands[grouped:])
+                        else:
+                            self._database.index(session, name, operands, desc=desc)
                     for old in there[: max(0, len(there) + len(missing) - _MOST)]:
                         session.run(Sql(f'DROP INDEX IF EXISTS "{old}"'))
                 there = self._database.indexes(_PREFIX)
@@ -71,6 +75,6 @@ class Indexes:
         return bool(next(rows)[0] >= _FROM_ROWS)
 
 
-def _name(keys: list[Key], desc: bool) -> str:
+def _name(keys: list[Key], desc: bool, grouped: int) -> str:
     # A path may hold any sign; its checksum is a name. Keys of one checksum share an index: only slower.
-    return f"{_PREFIX}{zlib.crc32(json.dumps([keys, desc]).encode()):08x}"
+    return f"{_PREFIX}{zlib.crc32(json.dumps([keys, desc, grouped]).encode()):08x}"

@@ -91,6 +91,21 @@ class PostgresSQL:
     def grouped(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("nullif(?, 'null')", _raw(operand))
 
+    def json(self, operand: Operand) -> Sql:
+        return operand.column if operand.path is None else sql("(?)::text", _raw(operand))
+
+    def figure(self, operand: Operand) -> Sql:
+        number = self.number(operand)
+        if not operand.metric:
+            return number
+        return sql("CASE WHEN ? THEN 'NaN'::numeric ELSE ? END", self.is_nan(operand, negated=False), number)
+
+    def mean(self, operand: Operand) -> Sql:
+        return sql("avg(?)", self.figure(operand))
+
+    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
+        """An index does not help: PostgreSQL would look up each row all the same."""
+
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
         first = operands[0]._replace(column=Sql(operands[0].column.text.removeprefix("r.")))
         order = "DESC NULLS LAST" if desc else ""

@@ -12,6 +12,7 @@ from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.database import Database
 from logferry_collector.store.fragment import Sql, sql
 from logferry_collector.store.indexes import Indexes
+from logferry_collector.store.means import MAX_METRICS, means, single
 from logferry_collector.store.query_sql import FROM, QuerySQL
 from logferry_collector.store.writing import FILE, Writing, forget_rejects
 from logferry_collector.where import Key, Query
@@ -92,6 +93,18 @@ class Relational:
             yield tuple(
                 _below(document if key.section == "field" else document.get(key.section), key.path) for key in keys
             )
+
+    def means(
+        self, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]
+    ) -> Iterator[tuple[Any, ...]]:
+        if len(metrics) <= MAX_METRICS and query.limit is None:
+            using = self._indexes.cover([*keys, *([over] if over else [])], metrics)
+            yield from means(self.database, using, query, keys, over, metrics)
+            return
+        wanted = [*keys, *([over] if over else []), *metrics]
+        for row in self.values(query, wanted):
+            head, figures = row[: len(wanted) - len(metrics)], row[len(wanted) - len(metrics) :]
+            yield (*head, *(() if over else (None,)), *map(single, figures))
 
     def count(self, query: Query) -> int:
         made = QuerySQL(self.database, query)

@@ -70,13 +70,36 @@ class SQLiteSQL:
     def grouped(self, operand: Operand) -> Sql:
         return _value(operand)
 
+    def json(self, operand: Operand) -> Sql:
+        return operand.column if operand.path is None else sql("(? -> ?)", operand.column, _path(operand.path))
+
+    def figure(self, operand: Operand) -> Sql:
+        return _figure(operand, nan="'NaN'") if operand.metric else self.number(operand)
+
+    def mean(self, operand: Operand) -> Sql:
+        if not operand.metric:
+            return sql("avg(?)", self.number(operand))
+        # To SQLite the text NaN is 0 in a sum.
+        return sql(
+            "CASE WHEN count(nullif(? = 'NaN', 0)) = 0 THEN avg(?) END", _raw(operand), _figure(operand, nan="NULL")
+        )
+
+    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
+        columns = [*map(self.json, map(_bare, keys)), *map(_raw, map(_bare, metrics))]
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", columns)))
+
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
-        values = [_value(operand._replace(column=Sql(operand.column.text.removeprefix("r.")))) for operand in operands]
+        values = map(_value, map(_bare, operands))
         session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", values)))
 
     def using(self, name: str) -> Sql:
         # SQLite does not see that a limit ends the walk early.
         return Sql(f'INDEXED BY "{name}" ')
+
+
+def _bare(operand: Operand) -> Operand:
+    """Return an operand without its table, as an index wants it."""
+    return operand._replace(column=Sql(operand.column.text.removeprefix("r.")))
 
 
 def _bound(value: str | float) -> str | float:
@@ -104,6 +127,13 @@ def _value(operand: Operand) -> Sql:
         return raw
     infinities = f"WHEN 'Infinity' THEN {_INFINITY} WHEN '-Infinity' THEN -{_INFINITY}"
     return sql(f"CASE ? WHEN 'NaN' THEN NULL {infinities} ELSE ? END", raw, raw)
+
+
+def _figure(operand: Operand, nan: str) -> Sql:
+    """Return a metric as a number; by its raw value, which an index has."""
+    raw = _raw(operand)
+    texts = f"WHEN 'NaN' THEN {nan} WHEN 'Infinity' THEN {_INFINITY} WHEN '-Infinity' THEN -{_INFINITY}"
+    return sql(f"CASE WHEN ? < '' THEN ? ELSE CASE ? {texts} END END", raw, raw, raw)
 
 
 def _is_of(operand: Operand, *kinds: str) -> Sql:
