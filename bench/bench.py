@@ -23,6 +23,7 @@ import growth
 import latency
 import peers
 import readers
+import resultfiles
 import startup
 import throughput
 from measure import Figure
@@ -38,6 +39,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         "startup": lambda: startup.figures(few, 10 / scale),
         "latency": lambda: latency.figures(10 / min(scale, 2)),
         "readers": lambda: readers.figures(1 / scale),
+        "resultfiles": lambda: resultfiles.figures(min(few, 5), 10_000 // scale, 100_000 // scale),
         "growth": lambda: growth.figures(scale),
         "throughput": lambda: throughput.beside_peers(500_000 // min(scale, 4), options.debian),
         "fairness": lambda: fairness.figures(200 // scale, 4),

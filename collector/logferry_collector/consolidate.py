@@ -82,6 +82,7 @@ class Consolidator:
         self._clock_ns = clock_ns
         self._reading = reading
         self.rows = 0  # committed so far
+        self._new_inodes: set[int] = set()
 
     def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
         """Take in some files; return how many changes were committed.
@@ -118,7 +119,11 @@ class Consolidator:
 
     def _look(self, waiting: list[Found]) -> list[_Step]:
         """Look at as many files as one transaction takes, from the end of `waiting`."""
-        states = self._store.files([_name(found.path) for found in waiting[-self._batch_files :]])
+        batch = waiting[-self._batch_files :]
+        states = self._store.files([_name(found.path) for found in batch])
+        # One question for all of them: almost no new file is an old one with another name.
+        asked = {found.inode for found in batch if _name(found.path) not in states}
+        self._new_inodes = asked - self._store.inodes(sorted(asked)) if asked else asked
         steps: list[_Step] = []
         size = 0
         while waiting and len(steps) < self._batch_files and size < _BATCH_BYTES:
@@ -225,6 +230,8 @@ class Consolidator:
 
     def _old_name(self, new: FileState, part: Slice, fd: int, form: Format) -> str:
         """Return the name that a file had before it was renamed, or the empty string."""
+        if part.stamp.inode in self._new_inodes:
+            return ""
         for other in self._store.files_of_inode(part.stamp):
             gone = other.path != new.path and not os.path.lexists(other.path)
             if gone and was_renamed(fd, part, other, form):

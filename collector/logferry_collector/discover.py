@@ -190,4 +190,5 @@ class Discover:
             return None if silent else Found(path, base, f"cannot be asked about: {error.strerror}")
         if Stamp.of(found) == known and (wait is None or not wait.is_over(now_ns)):
             return None
-        return Found(path, base, "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode))
+        problem = "" if stat.S_ISREG(found.st_mode) else not_regular(found.st_mode)
+        return Found(path, base, problem, inode=Stamp.of(found).inode)

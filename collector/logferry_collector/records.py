@@ -58,6 +58,7 @@ class Found:
     base: str
     problem: str = ""  # why it cannot be looked at; empty: a regular file
     experiment: str = ""
+    inode: int = -1  # as it was when it was found, if that is known
 
 
 class Fault(StrEnum):

@@ -119,6 +119,11 @@ def test_a_mark_of_the_byte_order_carriage_returns_and_repeated_headers_are_no_d
     assert parsed(b"\xef\xbb\xbfa,b\r\n1,2\r\na,b\r\n\r\n3,4\r\n") == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
 
 
+def test_a_comment_between_rows_is_none_and_a_row_may_begin_like_one() -> None:
+    text = "run_id,b\n#1,2\n# a comment\nx,4\n# an, other, one\n"
+    assert (parsed(text), reasons(text)) == ([{"run_id": "#1", "b": 2}, {"run_id": "x", "b": 4}], [])
+
+
 def test_a_quote_that_is_never_closed_costs_no_more_than_its_lines() -> None:
     text = 'a,b\n1,"open\n' + "2,3\n" * 60_000
     found = CSV().parse(Content(text.encode()))

@@ -140,6 +140,16 @@ def test_indexes_series_and_levels_of_columns() -> None:
     assert read(pickle.dumps(FRAME[["n"]].iloc[:0])) == []
 
 
+def test_what_python_2_wrote_is_read() -> None:
+    """An array of two floats, its bytes as text, as numpy under Python 2.7 wrote it."""
+    data = (
+        b"\x80\x02}U\x01xcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x10" + struct.pack("<2d", 1.5, -2) + b"tbs."
+    )
+    assert read(data) == [{"x": [1.5, -2.0]}]
+
+
 def test_a_pickle_of_pandas_is_read_packed_too(place: Place) -> None:
     place.restart(CollectorConfig(pickle=True))
     FRAME.to_pickle(place.write("e/all.pkl.gz", ""))

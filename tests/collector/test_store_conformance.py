@@ -53,6 +53,7 @@ def test_rows_and_cursor_come_back(store: Store) -> None:
     assert list(store.documents(Query())) == [one.records[0].document]
     assert store.files(["/a", "/b"]) == {"/a": one.state}
     assert (store.stamps(), store.files_of_inode(STAMP)) == ({"/a": STAMP}, [one.state])
+    assert store.inodes([STAMP.inode, STAMP.inode + 1]) == {STAMP.inode}
 
 
 def test_an_intake_on_top_of_another_version_is_not_taken(store: Store) -> None:

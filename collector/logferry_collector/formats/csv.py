@@ -1,8 +1,8 @@
 """CSV and TSV: a header, then a result a row, appended to as runs end.
 
 * The delimiter (comma, semicolon, tab, bar) is the one that gives the header most columns. Before the header there may
-  be blank lines and comments (`#`); it may come again where several programs append. A first line with numbers in it
-  is no header.
+  be blank lines and comments (`#`), which may stand between rows too; it may come again where several programs append.
+  A first line with numbers in it is no header.
 * What a cell means is said by the cell alone (values.py), so rows that come later never change earlier ones.
 * An ordinal is the number of the line on which a row begins; a quoted cell may hold line feeds. A row is refused by
   itself. A quote that is never closed runs to the end, or until a cell is longer than the csv module takes (128 KiB):
@@ -144,6 +144,8 @@ def _rows(feed: _Feed, header: _Header, plan: Plan, content: Content) -> Parsed:
             cells, problem = [], str(error)
         else:
             problem = _problem(cells, header)
+        if problem and feed.raw[begins].startswith(b"#"):  # a row may begin so too, if it has all cells
+            cells, problem = [], ""
         last = feed.at >= len(feed.raw) - (not feed.raw[-1])
         torn = last and (feed.raw[-1] != b"" or "unexpected end" in problem)
         if torn:

@@ -38,7 +38,8 @@ class Pickle:
         data = content.data
         try:
             _scan(data)
-            program = _Machine(io.BytesIO(data)).load()
+            # Python 2 wrote bytes as text; latin-1 keeps each.
+            program = _Machine(io.BytesIO(data), encoding="latin-1").load()
         except (BeyondError, RefusedError) as error:
             return refused(data, str(error))
         except (EOFError, ValueError) as error:  # pickletools' for an end in the middle

@@ -45,6 +45,9 @@ class Store(Protocol):
     def files(self, paths: Sequence[str]) -> dict[str, FileState]:
         """Return what is known of some files."""
 
+    def inodes(self, some: Sequence[int]) -> set[int]:
+        """Return which of some inodes a file had when it was last read."""
+
     def files_of_inode(self, stamp: Stamp) -> list[FileState]:
         """Return the files that had this device and inode when they were last read."""
 

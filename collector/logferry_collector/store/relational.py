@@ -39,6 +39,11 @@ class Relational:
         wanted = self.database.listed({"path": "text"}, [(path,) for path in paths])
         return {state.path: state for state in self._states(sql("path IN (SELECT path FROM ? AS v)", wanted))}
 
+    def inodes(self, some: Sequence[int]) -> set[int]:
+        wanted = self.database.listed({"inode": "bigint"}, [(inode,) for inode in some])
+        rows = self.database.rows(sql("SELECT inode FROM file WHERE inode IN (SELECT inode FROM ? AS v)", wanted))
+        return {inode for (inode,) in rows}
+
     def files_of_inode(self, stamp: Stamp) -> list[FileState]:
         # Thousands of hard links have one inode; a renamed file has one old name.
         return self._states(sql("inode = ? AND device = ? LIMIT 16", stamp.inode, stamp.device))
