@@ -67,7 +67,8 @@ def real() -> Real:
 
 def _files(directory: Path) -> dict[str, bytes]:
     """Return a directory's files, without the zeros that they were allocated with."""
-    return {path.name: path.read_bytes().rstrip(b"\0") for path in sorted(directory.iterdir()) if path.is_file()}
+    found = {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
+    return {name: data.rstrip(b"\0") if name.endswith(".seg") else data for name, data in found.items()}
 
 
 def _frames(directories: list[Path]) -> list[list[bytes]]:
