@@ -1,7 +1,7 @@
 """The results store at size: loading, the questions people ask, a scan that finds nothing, memory.
 
-Every figure is CPU time of this process (of the server too, where the store is one), best of a few, or its ratio to the
-same done by hand on the same database: a loop that parses and inserts in bulk, and SQL that somebody would write.
+Every figure is CPU time of this process, best of a few, or its ratio to the same done by hand: a loop that parses and
+inserts in bulk, and SQL that somebody would write on the same file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from measure import Figure
 
 from logferry.layout import Home
 from logferry_collector.config import CollectorConfig
@@ -103,29 +106,53 @@ def cpu(work: Callable[[], object], times: int = 1) -> float:
     return least
 
 
-def figures(number: int = 100_000) -> dict[str, float]:
-    """Return the figures of the SQLite store."""
+def figures(number: int = 100_000) -> list[Figure]:
+    """Return what the SQLite store costs with so many results."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         home = Home(root / "home")
         write(home, number)
         by_hand = cpu(lambda: load_by_hand(root / "hand.db", home))
-        store = open_url(str(root / "results.db"))
-        found = {"load_s": cpu(lambda: load(store, home)), "load_by_hand_s": by_hand}
-        found["load_ratio"] = found["load_s"] / by_hand
-        found |= questions(store)
-        store.close()
-    return found
+        with closing(open_url(str(root / "results.db"))) as store:
+            ours = cpu(lambda: load(store, home))
+            costs = {"loop": by_hand / number * 1e6, "ours": ours / number * 1e6}
+            loading = Figure(f"store: loading {number:,} ÷ bare loop", ours / by_hand, "×", at_most=2, details=costs)
+            return [loading, *asked(store, root / "results.db"), rescan(number // 10)]
 
 
-def questions(store: Store) -> dict[str, float]:
-    """Return what some questions cost."""
+def asked(store: Store, path: Path) -> list[Figure]:
+    """Return what questions cost, beside SQL by hand on the same file."""
     names = Names(store.keys())
     where = parse("config.learning_rate = 0.01 and status = COMPLETED", names)
     top = Query(where, names.resolve("metrics.test_accuracy"), desc=True, limit=50)
-    return {"top_50_ms": cpu(lambda: list(store.documents(top)), 10) * 1000}
+    list(store.documents(top))  # makes its index
+    ours = cpu(lambda: list(store.documents(top)), 20)
+    with closing(sqlite3.connect(path)) as connection:
+        by_hand = cpu(lambda: [json.loads(text) for (text,) in connection.execute(_TOP)], 3)
+    details = {"by_hand_ms": by_hand * 1000, "ratio": ours / by_hand}
+    return [Figure("store: filtered top 50", ours * 1000, "ms", at_most=20, details=details)]
+
+
+def rescan(files: int) -> Figure:
+    """Return what the start of a collector and a scan that find nothing new cost."""
+    with tempfile.TemporaryDirectory() as directory:
+        home = Home(Path(directory) / "home")
+        for number in range(files):
+            path = home.results / f"exp{number % 100:03d}" / f"run{number:06d}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text('{"metrics": {"x": 1}}')
+        with closing(open_url(str(Path(directory) / "results.db"))) as store:
+            load(store, home)
+            seconds = cpu(lambda: load(store, home), 3)
+    return Figure("store: start and scan of 100,000 known files", seconds / files * 100_000, "s", at_most=2)
+
+
+_TOP = """SELECT c.document FROM result r JOIN candidate c ON c.id = r.candidate
+    WHERE json_extract(r.config, '$.learning_rate') = 0.01 AND r.status = 'COMPLETED'
+    ORDER BY json_extract(r.metrics, '$.test_accuracy') DESC LIMIT 50"""
 
 
 if __name__ == "__main__":
-    print(json.dumps(figures(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000), indent=1))
+    for figure in figures(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000):
+        print(f"{figure.name}: {figure.value:.2f} {figure.unit} {figure.details}")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, "MiB")

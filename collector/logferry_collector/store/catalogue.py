@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from logferry_collector.store.values import Texts
 from logferry_collector.where import SECTIONS
 
 # Deeper maps are data rather than settings that anybody sorts by.
@@ -25,12 +26,16 @@ class Catalogue:
         self._seen: dict[str, set[str]] = {section: set() for section in SECTIONS}
         self._new: list[tuple[str, str, str]] = []
 
-    def add(self, document: dict[str, Any]) -> None:
+    def add(self, document: dict[str, Any], made: Texts) -> None:
+        """Add the keys of a document, which is at hand as JSON too."""
         config, metrics = document.get("config") or {}, document.get("metrics") or {}
-        for section, mapping in zip(SECTIONS, (document, config, metrics), strict=True):
+        parts = zip(SECTIONS, (document, config, metrics), (made.fields, made.config, made.metrics), strict=True)
+        for section, mapping, text in parts:
             seen = self._seen[section]
+            # Almost every document has the names of the one before it; maps may hold others each time.
+            if mapping.keys() <= seen and text.find("{", 1) < 0:
+                continue
             for name, value in mapping.items():
-                # Almost every document has the names of the one before it; maps may hold others each time.
                 if name not in seen or type(value) is dict:
                     self._put(section, name, value)
                     seen.add(name)

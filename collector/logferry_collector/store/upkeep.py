@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
 
+from logferry_collector.records import Role
 from logferry_collector.store import StoreRefusedError
 from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.database import Session
 from logferry_collector.store.fragment import Sql, sql
 from logferry_collector.store.relational import Relational
+from logferry_collector.store.values import texts
 from logferry_collector.store.writing import CANDIDATE, FILE, RESULT, Writing, candidate_of, shown_of
 
 # What is kept; `result` is a function of it. Rows of one statement are in memory together.
@@ -53,11 +55,11 @@ def forget(store: Relational, below: str) -> None:
         session.run(Sql("DELETE FROM result"))
         catalogue = Catalogue()
         last = 0
-        while some := session.run(
-            sql("SELECT id, document FROM candidate WHERE id > ? ORDER BY id LIMIT ?", last, _ROWS)
-        ):
+        select = sql("SELECT id, document FROM candidate WHERE part != ?", Role.EDIT)
+        while some := session.run(sql("? AND id > ? ORDER BY id LIMIT ?", select, last, _ROWS)):
             for last, document in some:  # noqa: B007
-                catalogue.add(json.loads(document))
+                read = json.loads(document)
+                catalogue.add(read, texts(read))
         session.note("key", catalogue.take_new())
         _show_all(store, session)
     store.forget()

@@ -71,9 +71,9 @@ class Writing:
                 if earlier:
                     rejects[file, record.ordinal] = _duplicate(record, earlier)
                     continue
-                if record.role != Role.EDIT:
-                    self._catalogue.add(record.document)
                 written[self._next_row] = made = texts(record.document)
+                if record.role != Role.EDIT:
+                    self._catalogue.add(record.document, made)
                 ids = (record.experiment_id, record.run_id, int(record.role), record.revision, mtime_ns)
                 rows.append((self._next_row, file, record.ordinal, *ids, made.document))
                 run.append(candidate_of(rows[-1], record.document))
