@@ -209,7 +209,7 @@ class CursorModel(RuleBasedStateMachine):
     def look(self) -> None:
         for place in self.places:
             place.collect()
-            place.ahead_s += 1  # past the clock's tick
+            place.ahead_s += 6  # what is half written waits for so long
             place.collect()
         whole: Rows = {}
         unfinished: Rows = {}

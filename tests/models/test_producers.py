@@ -74,21 +74,23 @@ class ProducersModel(RuleBasedStateMachine):
         self.frames: list[tuple[wire.Frame, bytes]] = []
         self.answers: list[tuple[str, wire.Frame]] = []
         self.connections = self.position = 0
+        self.the_network_gets_better()
 
     # the job
 
-    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 5))
+    @rule(name=st.sampled_from(NAMES), count=st.integers(3, 12))
     def log(self, name: str, count: int) -> None:
         if not self.jobs[name].is_gone:
             self.jobs[name].logged += count
 
-    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 4))
-    def ship(self, name: str, count: int) -> None:
+    @rule(name=st.sampled_from(NAMES), counts=st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    def ship(self, name: str, counts: list[int]) -> None:
         job = self.jobs[name]
-        if job.is_greeted and not job.is_gone and job.next <= job.logged:
+        for count in counts if job.is_greeted and not job.is_gone else []:
             last = min(job.logged, job.next + count - 1)
-            self.frames.append((job.batch(job.next, last), job.identity))
-            job.next = last + 1
+            if job.next <= last:
+                self.frames.append((job.batch(job.next, last), job.identity))
+                job.next = last + 1
 
     @rule(name=st.sampled_from(NAMES), anew=st.booleans())
     def say_hello(self, name: str, anew: bool) -> None:
@@ -138,6 +140,9 @@ class ProducersModel(RuleBasedStateMachine):
             self.queued.append(answer.entry)
         elif not isinstance(answer, Old):
             assert not isinstance(answer, Refused)
+            if isinstance(answer, wire.Nack):
+                queued = sum(entry.events for entry in self.queued if entry.producer == frame.producer)
+                assert answer.expected == len(self.jobs[frame.producer].journal) + queued + 1, "sent to a wrong number"
             self.answers.append((frame.producer, answer))
 
     @precondition(lambda self: self.queued)
@@ -208,7 +213,7 @@ class ProducersModel(RuleBasedStateMachine):
             for name, job in self.jobs.items():
                 if not job.is_greeted or job.next > job.logged:
                     self.say_hello(name, anew=False)
-                self.ship(name, 4)
+                self.ship(name, [4])
             for step in (self.frame_arrives, self.answer_arrives):
                 while self.frames if step == self.frame_arrives else self.answers:
                     step(1, "take")
@@ -231,4 +236,4 @@ class ProducersModel(RuleBasedStateMachine):
 
 
 TestProducers = ProducersModel.TestCase
-TestProducers.settings = depth(30, 50)
+TestProducers.settings = depth(40, 60)

@@ -103,6 +103,14 @@ class Spooling(RuleBasedStateMachine):
     def sleep(self) -> None:
         self.buffer.sleep()
 
+    @rule(level=st.sampled_from(LEVELS), size=st.sampled_from([500, 9_000]), keep=st.booleans())
+    def fill_and_drain(self, level: int, size: int, keep: bool) -> None:
+        self.log(level, size, CAPACITY // size + 5)
+        self.ship(200_000, 20, not keep)
+        self.prepare()
+        self.log(level, 10, 1)
+        self.ship(200_000, 20, True)
+
     # the end
 
     @rule(limit=st.sampled_from([1, 5_000, 64 << 10, 1 << 20]), crash_after=st.integers(0, 5))

@@ -382,3 +382,26 @@ def test_so_does_one_in_the_middle_of_the_recovery() -> None:
     root = scratch()
     swept(root, itertools.count(5, 3 if IS_DEEP else 41), [1, 4, 7, 11, 15, 20, 26, 33] if IS_DEEP else [6])
     shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_new_file_that_was_opened_anew_before_its_first_checkpoint_outlives_a_power_failure(
+    seed: int, ends: bool
+) -> None:
+    """Its own sync went well; the names that lead to it, made by the attempt or the life before, were never synced."""
+    with impatient():
+        node = Node(scratch(), FakeFileSystem(random.Random(seed)))
+        node.live()
+        node.fs.fail("fsync", times=10**9 if ends else 1)
+        node.log("aaaaaaaa", 5, 10)
+        node.work(0.1 if ends else 5)
+        if ends:
+            node.end(None)
+            node.live()
+            node.work(5)
+        assert node.one.written == {"aaaaaaaa": 5}
+        node.end(random.Random(seed))
+        node.live()
+        node.settle()
+        node.close()

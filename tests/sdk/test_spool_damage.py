@@ -12,7 +12,7 @@ import pytest
 from logferry import leftovers, spool
 from logferry.buffer import Buffer, Hot, frame
 from logferry.events import INFO
-from logferry.segment import HEADER, RECORD_HEAD
+from logferry.segment import HEADER, RECORD_HEAD, header
 
 EVENTS = [msgpack.packb([number, INFO, f"event {number}", None, {}]) for number in range(1, 13)]
 
@@ -153,3 +153,22 @@ def test_the_head_page_survives_and_a_damaged_one_reads_as_zeros(root: Path) -> 
     assert spool.read_head(root) == spool.Head(7, 0, {10: 2, 20: 1, 50: 1})
     (root / "head").write_bytes(b"short")
     assert spool.read_head(root) == spool.Head(0, 0, {})
+
+
+@pytest.mark.parametrize("after", [0, 7])
+def test_segments_behind_a_damaged_one_are_delivered_and_every_adopter_counts_them_alike(
+    directory: Path, after: int
+) -> None:
+    """The shipper had not come to the second segment, so nobody had noted where its numbers begin."""
+    (first,) = directory.glob("*.seg")
+    second = directory / "00000002.seg"
+    second.write_bytes(header(0) + b"".join(frame(event) for event in EVENTS) + bytes(64))
+    data = bytearray(first.read_bytes())
+    data[0] ^= 1
+    first.write_bytes(data)
+    begun = next(one for one in leftovers.read_dead(directory, after, 100) if isinstance(one, leftovers.Slice))
+    assert begun.first == after + 1
+    taken = begun.first + begun.events - 1
+    rest = _events(_read(directory, taken))
+    assert [number for number, _ in rest] == list(range(taken + 1, after + len(EVENTS) + 1))
+    assert [event for _, event in rest] == EVENTS[begun.events :]
