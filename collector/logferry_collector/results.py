@@ -14,7 +14,7 @@ from logferry_collector.frames import pandas_frame, polars_frame, write_parquet
 from logferry_collector.group import Groups, grouped
 from logferry_collector.names import Names
 from logferry_collector.store import Store
-from logferry_collector.where import And, Is, Key, Literal, OneOf, Query, WhereError
+from logferry_collector.where import And, Expression, Is, Key, Literal, OneOf, Query, WhereError
 
 RUN_ID, EXPERIMENT_ID = Key("field", ("run_id",)), Key("field", ("experiment_id",))
 
@@ -82,6 +82,10 @@ class Results:
                 for one in documents
             }
         )
+
+    def but(self, condition: Expression) -> Results:
+        """Return those of these results for which a condition holds too."""
+        return Results(self._store, replace(self._query, where=And((self._query.where, condition))), self.names)
 
     def best(self, metric: str, by: str | Sequence[str] = (), *, lowest: bool = False) -> Results:
         """Return the best of these results, or the best of each group.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from logferry.cli import FINE, Parser
+from logferry.results import STATUSES
 from logferry_collector.output import print_json, print_table
 from logferry_collector.query import Reader
 from logferry_collector.verb import answer, count, json_option
 
+LOST = "LOST"
 _FIELDS = ("run_id", "experiment_id", "status", "exit", "started", "duration_s", "host")
 _MORE = ("timestamp", "group", "attempt")
 # What says most of an end first: a code is shown only where nothing else is known.
@@ -21,12 +23,16 @@ def runs(arguments: list[str]) -> int:
     """List runs, those that started last first."""
     parser = Parser("runs")
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which, as for 'logferry results'")
+    parser.add_argument("--status", choices=(*STATUSES, LOST), type=str.upper, help="LOST: its host fell silent")
     parser.add_argument("--limit", type=count, metavar="N", help="at most N")
     json_option(parser)
     options = parser.parse_args(arguments)
+    where = " ".join(options.where)
+    if options.status:
+        where = f"({where}) and status = {options.status}" if where else f"status = {options.status}"
 
     def question(reader: Reader) -> int:
-        found = reader.results(" ".join(options.where), sort="started", desc=True, limit=options.limit)
+        found = reader.results(where, sort="started", desc=True, limit=options.limit)
         if options.json:
             print_json([{name: document.get(name) for name in _FIELDS + _MORE} for document in found])
         else:

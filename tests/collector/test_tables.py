@@ -147,3 +147,33 @@ def test_an_empty_table_says_where_results_appear(place: Place, capsys: pytest.C
     place.write("e/r.json", {"status": "FAILED"})
     assert main(["results", "status = COMPLETED"]) == 0
     assert "no results match 'status = COMPLETED'" in capsys.readouterr().err
+
+
+def test_a_run_is_compared_with_the_spread_of_others(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(4):
+        config = {"lr": 0.1, "opt": "sgd" if seed else "adam", "seed": seed}
+        place.append("e/r.jsonl", {"run_id": f"old{seed}", "config": config, "metrics": {"acc": 0.5 + seed / 100}})
+    place.append(
+        "e/r.jsonl", {"run_id": "new", "config": {"lr": 0.2, "opt": "adam", "seed": 1}, "metrics": {"acc": 0.6}}
+    )
+    found = json.loads(printed(capsys, "compare", "new", "--against", "experiment_id = e", "--json"))
+    assert found["n"] == 4
+    assert found["metrics"]["acc"]["mean"] == pytest.approx(0.515)
+    assert found["metrics"]["acc"]["deviations"] == pytest.approx(0.085 / 0.0129099, rel=1e-4)
+    assert found["differences"]["config.lr"] == {"run": 0.2, "others": [{"value": 0.1, "n": 4}], "more": 0}
+    assert found["differences"]["config.opt"]["others"] == [{"value": "sgd", "n": 3}, {"value": "adam", "n": 1}]
+    lines = [" ".join(line.split()) for line in printed(capsys, "compare", "new", "--against", "lr = 0.1").splitlines()]
+    assert "acc 0.6 0.515 ± 0.013 4 +6.6 std" in lines
+    assert "config.opt adam sgd ×3, adam ×1" in lines
+    assert main(["compare", "new", "--against", "lr = 0.2"]) == 2
+    assert "no other results match" in capsys.readouterr().err
+
+
+def test_runs_of_one_status(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for run, status in (("a", "COMPLETED"), ("b", "RUNNING"), ("c", "FAILED")):
+        place.append("e/r.jsonl", {"run_id": run, "status": status, "host": "away"})
+    os.utime(place.home.results / "e" / "r.jsonl", (1, 1))
+    ids = [run["run_id"] for run in json.loads(printed(capsys, "runs", "--status", "lost", "--json"))]
+    assert ids == ["b"]
+    narrowed = printed(capsys, "runs", "run_id = a or run_id = c", "--status", "FAILED", "--json")
+    assert [run["run_id"] for run in json.loads(narrowed)] == ["c"]
