@@ -51,7 +51,7 @@ def _head(value: Any) -> str:
 
 
 def _column(value: str, name: str, keys: list[str], cells: Collection[str]) -> str:
-    return value if len(cells) == 1 and value not in keys else f"{name} {value}"
+    return value if len(cells) == 1 and value not in keys else f"{value} {name}"
 
 
 def _cells(row: dict[str, Any], metrics: Sequence[str], agg: Sequence[str]) -> dict[str, Any]:

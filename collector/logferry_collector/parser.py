@@ -190,7 +190,9 @@ class _Parser:
         try:
             return self._names.resolve("".join(part.bare for part in parts))
         except WhereError as error:
-            raise self._wrong(str(error), first.column) from None
+            problem, _, hint = str(error).partition("; ")
+            where = self._wrong(problem, first.column)
+            raise WhereError(f"{where}; {hint}" if hint else str(where)) from None
 
     def _compared(self, key: Key, op: str) -> Expression:
         if op in {"~", "!~"}:

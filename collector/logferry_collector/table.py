@@ -121,7 +121,7 @@ def _print_rows(
         columns = columns_of(rows)
     else:
         columns, same = interesting(rows, asked)
-        rows = [row | {"tags": ", ".join(map(str, row["tags"]))} if row.get("tags") else row for row in rows]
+        rows = [row | {"tags": ", ".join(map(str, row["tags"] or []))} if "tags" in row else row for row in rows]
     _write(options, columns, rows)
     if options.format == "table":
         if same:
@@ -146,6 +146,10 @@ def _print_groups(found: Results, options: argparse.Namespace) -> None:
     else:
         _write(options, *group_table(groups, agg, options.pivot))
     if options.format == "table":
+        runs, repetitions = len(found), sum(row["n"] for row in groups)
+        if repetitions < runs and not options.limit:
+            said = f"runs of a group with the same {options.over} count as one, by their mean"
+            note(f"{runs} runs are {repetitions} repetitions: {said}; --group-by tells more apart")
         diverged = [name for name in groups.metrics.values() if any(_is_nan(row.get(f"{name}.mean")) for row in groups)]
         if diverged:
             said = f"one NaN makes the mean of its group NaN; '{diverged[0]} is not nan' leaves such runs out"
@@ -170,7 +174,8 @@ def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str,
         with options.output.open("w", newline="", encoding="utf-8") as file:
             _write_text(options.format, columns, rows, file)
     elif options.format == "table":
-        print_table(_short_names(columns), _values(columns, rows), whole=_WHOLE)
+        heads = _short_names(columns)
+        print_table(heads, _values(columns, rows), whole=heads if options.group_by else _WHOLE)
     else:
         _write_text(options.format, columns, rows, sys.stdout)
 

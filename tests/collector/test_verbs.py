@@ -118,7 +118,7 @@ def test_compare_shows_what_differs(place: Place, capsys: pytest.CaptureFixture[
         "metrics.acc": {"0.1-1": 0.1, "0.2-1": 0.2},
     }
     assert "config.same" in printed(capsys, "compare", "0.1-1", "0.2-1", "--all")
-    assert "at least two runs" in complaint(capsys, "compare", "0.1-1", code=2)
+    assert "two to 10 runs stand side by side" in complaint(capsys, "compare", "0.1-1", code=2)
 
 
 def test_rejects_are_listed_with_their_reason(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,7 +128,7 @@ def test_comparisons_select_what_they_say(each_place: Place) -> None:
         (" or ".join(["lr = 1"] * 501), "more than 500 conditions; 'in (…)' takes many values"),
         ("extra = 'a\0'", "a sign that is no text at column 9"),
         ("not", "expected a key at column 4"),
-        ("lrr = 1", "no result has a key 'lrr'; did you mean lr"),
+        ("lrr = 1", "no result has a key 'lrr' at column 1: ⟨here⟩lrr = 1; did you mean lr"),
         ("config.acc = 1", "no result has a key 'config.acc'"),
     ],
 )
