@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from logferry.cli import FINE, Parser, printable
+from logferry.edits import MARK
 from logferry.results import FIELDS
 from logferry_collector.export import flat
 from logferry_collector.output import cell, print_json
@@ -62,8 +63,10 @@ def _print(whole: dict[str, Any]) -> None:
             print(f"\nlast {title}")
             for event in whole[title]:
                 _print_event(event)
+    if document.get("exit"):
+        _print_fields("exit", document["exit"])
     _print_fields("", {key: document[key] for key in _ordered(document)})
-    for section in _SECTIONS:
+    for section in _SECTIONS[1:]:
         if document.get(section):
             _print_fields(section, document[section])
     if len(whole["attempts"]) > 1:
@@ -75,7 +78,8 @@ def _print(whole: dict[str, Any]) -> None:
 
 def _files(whole: dict[str, Any]) -> Iterable[str]:
     for file in whole["files"]:
-        note = "" if len(whole["files"]) == 1 else "  (part)" if file["part"] else "  (another)"
+        kind = "edit" if MARK in file["path"] else "part" if file["part"] else "another"
+        note = "" if len(whole["files"]) == 1 else f"  ({kind})"
         yield file["path"] + ("  (shown)" if file["shown"] and note else note)
     for log in whole["logs"]:
         problem = whole["unread"].get(log)

@@ -49,7 +49,7 @@ def _parser() -> Parser:
     parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it, and NaN, come last")
     parser.add_argument("--desc", action="store_true", help="the greatest first")
     parser.add_argument("--limit", type=count, metavar="N", help="at most N rows")
-    parser.add_argument("--columns", metavar="KEYS", help="these keys; * ? […] stand for any; a table leaves out")
+    parser.add_argument("--columns", metavar="KEYS", help="these keys; * ? […] stand for any signs")
     best = parser.add_argument_group("the best", "the highest, of all or of each group")
     best.add_argument("--best", nargs="+", metavar="KEY", help="KEY, or KEY by KEYS: the best run by a metric")
     best.add_argument("--lowest", action="store_true", help="the lowest is the best")

@@ -82,7 +82,7 @@ def filled(each_place: Place) -> Place:
     return each_place
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=trees())
 @example(tree=("config.x", "!=", "[]"))
 @example(tree=("config.x", "in", ["", "[]"]))
