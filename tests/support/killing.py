@@ -144,7 +144,7 @@ def pruned(node: Node, run: str) -> list[int]:
     """Return the numbers that removed files held, each file once."""
     files: dict[str, list[int]] = {}
     for path in (node.home / "logs" / "kill" / run).glob("*.pruned"):
-        for line in map(json.loads, path.read_bytes().splitlines()):
+        for line in map(json.loads, filter(None, path.read_bytes().splitlines())):
             ranges = [span for spans in line["producers"].values() for span in spans]
             files[line["file"].removesuffix(".zst")] = [n for first, last in ranges for n in range(first, last + 1)]
     return [number for numbers in files.values() for number in numbers]
