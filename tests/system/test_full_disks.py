@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from soak.disk import in_namespace
 
 
+@pytest.mark.timeout(240)
 def test_full_disks_hold_up_nothing_but_what_lies_on_them() -> None:
     command, problem = in_namespace()
     assert command, f"this needs a mount namespace of its own, as root or where users may have one: {problem}"
     command += [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += [str(Path(__file__).with_name("full_disks.py"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=115, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=230, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
