@@ -33,6 +33,7 @@ _MEMORY = "/dev/shm"
 _GROWTH_BYTES = {"guided": 600 << 20, "plain": 48 << 20}
 _SETTLED_INPUTS = 5_000
 _MOST_FAILURES = 20
+_ROUND_INPUTS = 20_000
 
 
 class TooLargeError(Exception):
@@ -101,31 +102,24 @@ def guided(name: str, inputs: int, seed: int, corpus: str) -> None:
 
 
 def one(name: str, inputs: int, seed: int, way: str, keep: Path) -> tuple[int, list[str]]:
-    """Run one target to its number of inputs; return how many there were, and what failed."""
-    done, failures = 0, []
-    while done < inputs and len(failures) < _MOST_FAILURES:
-        with tempfile.TemporaryDirectory(prefix="lf-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None) as own:
-            corpus = Path(own, "corpus")
-            corpus.mkdir()
-            command = [sys.executable, __file__, "--run", name, "--inputs", str(inputs - done), "--corpus", str(corpus)]
-            command += ["--seed", str(seed + len(failures)), *(["--plain"] if way == "plain" else [])]
-            environment = os.environ | {"TMPDIR": own}
-            ran = subprocess.run(
-                command,
-                cwd=keep,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        counts = re.findall(r"number_of_executed_units: (\d+)", ran.stdout)
-        done += int(counts[-1]) if counts else 1
-        if ran.returncode:
-            failures.append(f"{name}: {_why(ran.stdout)}")
-            (keep / f"{name}-{len(failures)}.txt").write_text(ran.stdout[-20_000:])
-            print(f"FAILED {failures[-1]}", flush=True)
+    """Run one target to its number of inputs, in rounds that share a corpus; return how many, and what failed."""
+    done, rounds, failures = 0, 0, list[str]()
+    with tempfile.TemporaryDirectory(prefix="lf-fuzz-", dir=_MEMORY if os.path.isdir(_MEMORY) else None) as own:
+        corpus = Path(own, "corpus")
+        corpus.mkdir()
+        while done < inputs and len(failures) < _MOST_FAILURES:
+            command = [sys.executable, __file__, "--run", name, "--inputs", str(min(inputs - done, _ROUND_INPUTS))]
+            command += ["--corpus", str(corpus), "--seed", str(seed + rounds), *(["--plain"] if way == "plain" else [])]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+            ran = subprocess.run(command, cwd=keep, env=os.environ | {"TMPDIR": own}, check=False, **pipes)
+            counts = re.findall(r"number_of_executed_units: (\d+)", ran.stdout)
+            done += int(counts[-1]) if counts else 0
+            rounds += 1
+            if ran.returncode or not counts:
+                failures.append(f"{name}: {_why(ran.stdout)}")
+                (keep / f"{name}-{len(failures)}.txt").write_text(ran.stdout[-20_000:])
+                print(f"FAILED {failures[-1]}", flush=True)
+            print(f"{name}: {done} of {inputs}", flush=True)
     return done, failures
 
 
