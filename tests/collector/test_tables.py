@@ -177,3 +177,21 @@ def test_runs_of_one_status(place: Place, capsys: pytest.CaptureFixture[str]) ->
     assert ids == ["b"]
     narrowed = printed(capsys, "runs", "run_id = a or run_id = c", "--status", "FAILED", "--json")
     assert [run["run_id"] for run in json.loads(narrowed)] == ["c"]
+
+
+def test_a_table_says_where_runs_were_averaged_first(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for lr in (0.1, 0.2):
+        place.append("e/r.jsonl", {"config": {"lr": lr, "seed": 1}, "metrics": {"acc": lr}})
+    assert main(["results", "--group-by", "experiment_id"]) == 0
+    assert "2 runs are 1 repetitions: runs of a group with the same seed count as one" in capsys.readouterr().err
+    assert main(["results", "--group-by", "lr"]) == 0
+    assert "repetitions" not in capsys.readouterr().err
+
+
+def test_best_takes_its_keys_and_leaves_the_rest_to_where(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        place.append("e/r.jsonl", {"run_id": str(number), "config": {"d": number % 2}, "metrics": {"acc": number}})
+    found = json.loads(printed(capsys, "results", "--json", "--best", "acc", "by", "d", "acc < 3"))
+    assert [run["run_id"] for run in found] == ["2", "1"]
+    assert main(["results", "--best", "acc", "--sort", "acc"]) == 2
+    assert "--best sorts by itself" in capsys.readouterr().err
