@@ -76,6 +76,7 @@ class Receiver:
         self._again()
 
     def stop(self) -> None:
+        self._closing = True
         self._loop.remove_reader(self._fd)
         if self._turn:
             self._turn.cancel()
