@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from logferry.layout import Home, host_name, open_new, read_plain
+from logferry_collector.store import shown
 
 # Whoever asks whether a collector runs holds a shared lock for an instant; a start must outlast that.
 _PATIENCE_S = 0.5
@@ -77,7 +78,7 @@ def held(home: Home, url: str) -> str:
     """Return why the collector that runs for a home and a store takes in nothing now, or the empty string."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         status = json.loads(read_plain(status_path(home)))
-        if status["store"] == url and status["held"]:
+        if status["store"] == shown(url) and status["held"]:
             return f"the collector is held back by the store {url}: {status['held'][0]['error']}"
     return ""
 

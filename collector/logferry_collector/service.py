@@ -20,7 +20,7 @@ from logferry.killpoints import passed
 from logferry.layout import Home
 from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.running import AlreadyRunningError, sole_collector, write_status
-from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, shown, url_of
 from logferry_collector.takein import TakeIn
 from logferry_collector.watch import Watch
 
@@ -106,7 +106,7 @@ class Service:
             self._problem = str(error)
         else:
             if self._problem:
-                self._say(f"store {self._url}: works again")
+                self._say(f"store {shown(self._url)}: works again")
             self._backoff_s, self._problem = 0.0, ""
         self._tell(up=True)
 
@@ -152,9 +152,15 @@ class Service:
 
     def _tell(self, *, up: bool) -> None:
         rows, rejects = self._counts or (None, None)
-        error = self._problem.removeprefix(f"store {self._url}: ")
-        problem = {"what": "store", "path": self._url, "error": error, "since_ns": self._problem_since_ns}
-        status: dict[str, Any] = {"up": up, "pid": os.getpid(), "store": self._url, "rows": rows, "rejects": rejects}
+        error = self._problem.removeprefix(f"store {shown(self._url)}: ")
+        problem = {"what": "store", "path": shown(self._url), "error": error, "since_ns": self._problem_since_ns}
+        status: dict[str, Any] = {
+            "up": up,
+            "pid": os.getpid(),
+            "store": shown(self._url),
+            "rows": rows,
+            "rejects": rejects,
+        }
         waiting = self._take_in.discover.waiting if self._take_in else None
         status |= {"waiting": waiting, "watching": not self._unwatched, "time_ns": self._clock_ns()}
         status["held"] = [problem] if self._problem else []
@@ -190,7 +196,7 @@ def _once(home: Home, url: str, config: CollectorConfig) -> int:
     try:
         taken = TakeIn(store, home, config)()
         rows, rejects = store.counts()
-        print(f"{taken} changed files taken in; {rows} results, {rejects} rejects in {printable(url)}")
+        print(f"{taken} changed files taken in; {rows} results, {rejects} rejects in {printable(shown(url))}")
     finally:
         store.close()
     return FINE

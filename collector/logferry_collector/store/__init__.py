@@ -6,6 +6,7 @@ one thread at a time; several processes may have the same store open.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,6 +121,11 @@ def url_of(settings: Settings) -> str:
     if is_network(filesystem_type(settings.home)):
         return str(prepare_node_dir(settings.node_dir).path / "results.db")
     return str(Home(settings.home).store)
+
+
+def shown(url: str) -> str:
+    """Return a URL without its password, for messages and files that others read."""
+    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:…@", url)
 
 
 def open_url(url: str, *, busy_s: float = 10.0) -> Store:

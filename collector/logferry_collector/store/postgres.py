@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
+from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError, shown
 from logferry_collector.store.fragment import PARAMETER, Sql, sql
 from logferry_collector.store.migrations import check_version, migrate
 from logferry_collector.store.postgres_schema import STEPS
@@ -55,7 +55,7 @@ class Postgres(PostgresSQL):
     """
 
     def __init__(self, url: str) -> None:
-        self.url = _without_password(url)
+        self.url = shown(url)
         try:
             given = conninfo.conninfo_to_dict(url)
         except psycopg.Error as error:
@@ -190,10 +190,6 @@ def _version(connection: psycopg.Connection[Any]) -> int:
 
 def _text(statement: Sql) -> bytes:
     return statement.text.replace("%", "%%").replace(PARAMETER, "%s").encode()
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:…@", url)
 
 
 def _first_line(error: BaseException) -> str:
