@@ -276,7 +276,10 @@ def _planted(path: Path) -> str:
     """Look for what others left behind while they could write to the directory."""
     with os.scandir(path) as entries:
         for entry in entries:
-            owner = entry.stat(follow_symlinks=False).st_uid
+            try:
+                owner = entry.stat(follow_symlinks=False).st_uid
+            except FileNotFoundError:  # the agent or a job of ours has files there that come and go
+                continue
             if owner != os.geteuid():
                 return f"holds {entry.name!a} of user {owner}; remove that"
     return ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
 from logferry import cgroup, spool
 from logferry.buffer import Buffer, Hot, frame
+from logferry.company import batch_s, company
 from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
 from logferry.identity import boot_id, process_start_ticks
@@ -71,8 +71,9 @@ class Producer:
         # Whoever made the directory before us would be the agent that gets our events.
         own = is_own_node_dir(node.path)
         address = settings.agent or (_address(node) if own else _NOWHERE)
-        company = partial(spool.company, node.spool)
-        self.shipper = Shipper(self._buffer, name, about, address, member.level, where, company)
+        self.shipper = Shipper(
+            self._buffer, name, about, address, member.level, where, lambda: batch_s(company(node.spool))
+        )
         self.shipper.start()
 
     def put(self, kind: str, time_ns: int, fields: dict[str, Any]) -> None:

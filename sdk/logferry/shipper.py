@@ -2,7 +2,7 @@
 
 It never makes a log call wait and is never needed for what was logged to survive: whatever it did not ship, the agent
 adopts. It ships the first event after a pause at once, and others within 5 ms where it is alone on its node; in company
-it gathers for longer, up to a quarter of a second, unless much comes or somebody waits: each batch costs job and agent
+it gathers for longer (see company.py), unless much comes or somebody waits: each batch costs job and agent
 some hand-overs between threads, and a node full of training loops has no time for hundreds of them in a second. It goes
 back to where the agent says, prepares segments ahead of the calls, and sleeps for a second at a time when nothing
 happens; the next call wakes it.
@@ -26,10 +26,6 @@ from logferry import wire
 from logferry.buffer import Buffer, Unsent
 from logferry.diagnostics import complain
 
-_BATCH_S = 0.005
-# All producers of a node together ship about 33 batches a second, until that would make one wait for longer than …
-_SHARE_S = 0.03
-_LONGEST_BATCH_S = 0.25
 # What ships at once, in company too.
 _LARGE_BATCH_BYTES = 64 << 10
 _QUIET_S = 1.0
@@ -40,8 +36,6 @@ _PAUSE_S = 0.5
 _NO_AGENT_S = 10.0
 # Frames that wait in ZeroMQ are copies that nobody can adopt; two keep the pipe busy.
 _SEND_HIGH_WATER = 2
-
-
 # The agent renders a batch at a stretch: a thousand events are a few milliseconds that all others wait.
 _FRAME_BYTES = 128 << 10
 
@@ -68,7 +62,7 @@ class Shipper:
         address: the agent's ZeroMQ address.
         own_level: the run's level where the agent has none for it.
         where: what a user without an agent is told about where the events are.
-        company: how many producers the node has, this one included.
+        batch_s: for how long to gather events, in seconds; asked after each batch.
 
     """
 
@@ -80,14 +74,15 @@ class Shipper:
         address: str,
         own_level: int,
         where: str,
-        company: Callable[[], int],
+        batch_s: Callable[[], float],
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
-        self._own_level, self._where, self._company = own_level, where, company
-        self._batch_s = _BATCH_S
+        self._own_level, self._where, self._ask_batch_s = own_level, where, batch_s
+        self._batch_s = 0.0
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
+        self._blocked = False  # a frame of this turn found no room, or no connection
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
         self._told = False
         self._flushes: list[Flush] = []
@@ -188,6 +183,7 @@ class Shipper:
         started = heard = monotonic()
         while not self._stopping:
             now = monotonic()
+            self._blocked = False
             if self._receive(dealer):
                 heard = now
             self._greet(dealer, now)
@@ -209,9 +205,7 @@ class Shipper:
         poller = zmq.Poller()
         poller.register(self._ear, zmq.POLLIN)
         if for_news:
-            # A hello that could not be said waits for a connection; one that was said waits for its answer.
-            unsaid = not self._greeted and now - self._hello_at >= _PATIENCE_S
-            poller.register(dealer, zmq.POLLIN | zmq.POLLOUT if unsaid else zmq.POLLIN)
+            poller.register(dealer, zmq.POLLIN | zmq.POLLOUT if self._blocked else zmq.POLLIN)
         if any(source == self._ear for source, _ in poller.poll(ceil(wait_s * 1000))):
             os.read(self._ear, 4096)
 
@@ -233,6 +227,8 @@ class Shipper:
             return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S, True
         if now < self._paused_until:
             return self._paused_until - now, True
+        if self._blocked:
+            return _PATIENCE_S, True
         next_batch_s = max(0.0, self._shipped_at + self._batch_s - now)
         if waiting := self._buffer.unread():
             if waiting >= _LARGE_BATCH_BYTES:
@@ -263,17 +259,20 @@ class Shipper:
             if found is None:
                 return
             if self._shipped_at != now:
-                self._shipped_at, self._batch_s = now, batch_s(self._company())
+                self._shipped_at, self._batch_s = now, self._ask_batch_s()
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
             if not self._send(dealer, _batch(self._producer, found)):
                 self._buffer.rewind(found.first)
+                # With nothing on its way it is no full queue that refuses: there is no connection.
+                self._greeted = self._buffer.unacked_bytes() > 0
                 return
 
     def _send(self, dealer: zmq.Socket[bytes], frame: wire.Frame) -> bool:
         try:
             dealer.send_multipart(wire.encode(frame), zmq.NOBLOCK)
         except zmq.Again:
+            self._blocked = True
             return False
         return True
 
@@ -339,11 +338,6 @@ _HANDLERS: dict[type[Any], Callable[[Shipper, Any], None]] = {
     wire.Who: Shipper._on_who,  # noqa: SLF001
     wire.Level: Shipper._on_level,  # noqa: SLF001
 }
-
-
-def batch_s(company: int) -> float:
-    """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
-    return _BATCH_S if company < 2 else min(_SHARE_S * company, _LONGEST_BATCH_S)
 
 
 def _batch(producer: str, found: Unsent) -> wire.Batch:

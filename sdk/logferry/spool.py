@@ -90,14 +90,6 @@ def create(spool_root: Path, producer: str, about: dict[str, Any]) -> tuple[Path
     return final, lock
 
 
-def company(spool_root: Path) -> int:
-    """Return how many producers have a spool there; 1 where the file system does not count a directory's children."""
-    try:
-        return max(1, os.stat(spool_root).st_nlink - 2)
-    except OSError:
-        return 1
-
-
 class HeadPage:
     """The producer's mapped page `head`; anonymous memory where `directory` is None."""
 

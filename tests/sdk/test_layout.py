@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,22 @@ def test_a_host_whose_name_is_no_file_name_is_called_localhost(monkeypatch: pyte
 
     monkeypatch.setattr(layout.os, "uname", Uname)
     assert layout.host_name() == "localhost"
+
+
+def test_files_that_come_and_go_while_it_is_looked_at_make_the_node_directory_nobody_elses(tmp_path: Path) -> None:
+    node, over = prepare_node_dir(tmp_path / "node"), threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for number in range(50):
+                (node.path / f"{number}").touch()
+            for number in range(50):
+                (node.path / f"{number}").unlink()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        assert all(layout.is_own_node_dir(node.path) for _ in range(300))
+    finally:
+        over.set()
+        thread.join()

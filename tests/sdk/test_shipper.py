@@ -11,6 +11,7 @@ import pytest
 
 import logferry
 from logferry import diagnostics, shipper, wire
+from logferry.company import batch_s
 from logferry.run import Run
 from support.fakeagent import FakeAgent
 
@@ -167,7 +168,7 @@ def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, age
 
 
 def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_a_quarter_of_a_second() -> None:
-    waits = [shipper.batch_s(company) for company in (0, 1, 2, 4, 8, 9, 1000)]
+    waits = [batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 1000)]
     assert waits == [0.005, 0.005, 0.06, 0.12, 0.24, 0.25, 0.25]
 
 

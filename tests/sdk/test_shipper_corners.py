@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import logferry
-from logferry import diagnostics, results, wire
+from logferry import diagnostics, results, shipper, wire
 from logferry.run import Run
 from support.fakeagent import FakeAgent
 from support.node import wait_for
@@ -49,6 +49,38 @@ def test_an_agent_that_does_not_answer_costs_no_processor_time(agent: FakeAgent,
         before = _thread_time(run)
         agent.listen(0.8)
         assert _thread_time(run) - before < 0.1
+
+
+def test_an_agent_that_reads_nothing_more_costs_no_processor_time(agent: FakeAgent, home: Path) -> None:
+    with logferry.init("exp", run_id="r") as run:
+        agent.until(lambda: "ExperimentStarted" in agent.names)
+        for number in range(30_000):
+            run.info("Tick", number=number, ballast="x" * 100)
+        run.flush(timeout=0.1)
+        before = _thread_time(run)
+        time.sleep(0.5)  # the time in which nothing is to happen
+        assert _thread_time(run) - before < 0.1
+
+
+def test_an_agent_that_goes_while_all_is_acked_is_missed(
+    node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shipper, "_NO_AGENT_S", 0.05)
+    node_dir.mkdir(mode=0o700)
+    agent = FakeAgent(node_dir / "agent.sock")
+    with logferry.init("exp", run_id="r") as run:
+        agent.until(lambda: run.flush(timeout=0).durable == run.flush("spooled").emitted)
+        agent.close()
+        said = ""
+
+        def misses() -> bool:
+            nonlocal said
+            run.info("Tick")
+            said += capsys.readouterr().err
+            return "no agent" in said
+
+        wait_for("the line", misses)
+    assert str(node_dir / "spool") in said
 
 
 def test_a_silent_agent_is_asked_once_a_second(agent: FakeAgent, home: Path) -> None:

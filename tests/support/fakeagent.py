@@ -20,6 +20,7 @@ class FakeAgent:
         self._context = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.linger = 0
+        self._router.rcvhwm = 2  # as the agent's: what it does not read waits with the producer
         self._router.bind(f"ipc://{path}")
         self.welcomes = self.acks = True
         self.window = wire.WINDOW_BYTES
