@@ -279,8 +279,8 @@ class Journal:
             self._fs.sync_directory(self._directory)
             passed("journal.begun")
         except OSError:
-            self._fs.close(fd)
             self._next_id += 1  # the name may be durable already, with bytes that are not
+            self._let_go(fd)
             self._fs.unlink(path)
             raise
         self._abandon()
@@ -293,9 +293,14 @@ class Journal:
 
     def _abandon(self) -> None:
         """Never write to the segment again: what it holds beyond its end is not trusted."""
-        if self._fd is not None:
-            self._fs.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._let_go(fd)
+
+    def _let_go(self, fd: int) -> None:
+        # A close that fails frees the number all the same; it says nothing of what was synced, nothing else counts.
+        with contextlib.suppress(OSError):
+            self._fs.close(fd)
 
     def _hold(self, what: str, error: OSError) -> None:
         path = str(error.filename or self._directory)

@@ -53,8 +53,8 @@ class JournalReader:
 
     def close(self) -> None:
         if self._open:
-            self._fs.close(self._open[1])
-            self._open = None
+            fd, self._open = self._open[1], None
+            self._fs.close(fd)
 
     def _descriptor(self, segment: int) -> int:
         if self._open and self._open[0] != segment:

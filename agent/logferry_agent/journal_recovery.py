@@ -3,8 +3,9 @@
 The newest segment whose header holds says where all earlier ones end and what they say of each producer; only what
 lies behind it is read. Its torn end is cut by not counting it; damage in the middle is passed over and reported.
 
-What was written but not known durable is written again at its place before it counts: after a sync that failed the
-kernel may show bytes that are not on the disk, and a mere second sync would call them safe.
+What was written but not known durable is written again at its place before it counts, a header that no record follows
+too: after a sync that failed the kernel may show bytes that are not on the disk, and a mere second sync would call them
+safe.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def opened(fs: FileSystem, path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
 def _scan(fs: FileSystem, directory: Path, segment: int, start: int, size: int, found: Recovered) -> int:
     """Take in the records of one segment; return where it validly ends."""
     with opened(fs, segment_path(directory, segment)) as fd:
-        offset, synced, tail = start, start, list[Record | Damage]()
+        offset, synced, tail = start, 0, list[Record | Damage]()
         while offset < size:
             items, offset = read_records(partial(fs.pread, fd), segment, offset, size, _CHUNK)
             tail += items

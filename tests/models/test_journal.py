@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from logferry_agent.journal import Damage, Entry, Journal, Record
 from support.depth import IS_DEEP, depth, scratch
 from support.fakefs import ERRNOS, SHORT, Crash, FakeFileSystem
-from support.journals import Stepped, events, everything
+from support.journals import Stepped, entries, events, everything
 
 PRODUCERS = ("aaaaaaaa", "bbbbbbbb")
 CALLS = ("", "fdatasync", "pwritev", "sync_directory", "open", "unlink", "pread", "close", "lstat", "listdir")
@@ -259,3 +259,35 @@ def test_a_power_failure_at_every_single_call_loses_nothing_that_was_acked() -> 
 @pytest.mark.timeout(3600)
 def test_nor_does_one_in_the_middle_of_the_recovery() -> None:
     swept(list(range(1, 40)) if IS_DEEP else [7], range(2 if IS_DEEP else 1))
+
+
+@pytest.mark.parametrize("calls", [["fdatasync", "close"], ["pwritev", "close"], ["close"]])
+def test_a_close_that_fails_costs_nothing_and_its_descriptor_is_used_no_more(calls: list[str]) -> None:
+    directory, fs = scratch() / "node" / "journal", FakeFileSystem()
+    stepped = Stepped(directory, fs)
+    new = [events("aaaaaaaa", first, 1, 400) for first in range(1, 9)]
+    for entry in new:  # every second one is the first of a segment
+        for call in calls:
+            fs.fail(call)
+        stepped.commit(entry)
+        fs.heal()
+        while not stepped.commit():
+            pass
+    assert stepped.acked == entries(stepped.journal) == new
+    fs.die()
+    shutil.rmtree(directory.parent.parent)
+
+
+def test_a_header_whose_sync_failed_before_the_process_died_is_no_place_to_go_back_from() -> None:
+    for seed in range(8):
+        directory, fs = scratch() / "node" / "journal", FakeFileSystem(random.Random(seed))
+        fs.fail("fdatasync")
+        fs.crash_at = 8  # the call after that sync
+        with pytest.raises(Crash):
+            Stepped(directory, fs).commit(events("aaaaaaaa", 1))
+        assert list(directory.glob("*.jnl"))
+        fs.die()
+        durable = Stepped(directory, fs).journal.durable
+        fs.crash()
+        assert Stepped(directory, FakeFileSystem()).journal.durable >= durable
+        shutil.rmtree(directory.parent.parent)

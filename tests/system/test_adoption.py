@@ -101,9 +101,8 @@ def test_a_spool_waits_while_the_journal_is_over_budget_because_of_its_run_and_i
     in_the_way = node.home / "logs" / "kill" / "held"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the directory should be")
-    jobs = [Job(node, "killed", "held") for _ in range(1)]
-    jobs[0].process.wait(40)
     agent = service(node, "agent")
+    first = Job(node, "killed", "held")
     wait_for("it is held", lambda: node.asked("status")["agent"]["held"])
     big = node.job(
         "import logferry, os\nrun = logferry.init('kill', run_id='held')\n"
@@ -111,13 +110,20 @@ def test_a_spool_waits_while_the_journal_is_over_budget_because_of_its_run_and_i
         "run.flush('spooled')\nos.kill(os.getpid(), 9)"
     )
     assert big.wait(60) == -9
+    wait_for("it is over its budget", lambda: node.asked("status")["agent"]["journal_bytes"] > 1 << 20)
     free = Job(node, "killed", "free")
     wait_for("another run is not slowed", lambda: ticks(node, "free") == 700)
-    wait_for("only the held run's spool is left", lambda: len(list((node.dir / "spool").glob("[!.]*"))) == 1)
+    late = Job(node, "killed", "held")
+    assert late.process.wait(40) == -9
+    wait_for("only the held run's spools are left", lambda: len(list((node.dir / "spool").glob("[!.]*"))) == 3)
+    (waits,) = [one for one in node.asked("status")["agent"]["producers"] if one["pid"] == late.process.pid]
+    assert (waits["durable"], waits["sealed"]) == (0, False)
     used = sum(path.stat().st_size for path in (node.dir / "journal").glob("*.jnl"))
     assert used < 3 << 20
     in_the_way.unlink()
     wait_for("all is adopted", lambda: not list((node.dir / "spool").glob("[!.]*")))
     big_ones = [line["number"] for line in lines_of(node, "held") if line["event"] == "Big"]
     assert big_ones == list(range(8000))
+    assert first.process.wait(40) == -9
+    assert ticks(node, "held") == 1400
     settle(node, [free], agent)
