@@ -62,6 +62,7 @@ class Dispatcher:
         return self.position >= self._journal.durable
 
     def durable_moved(self) -> None:
+        """Say that the journal has more."""
         self._moved.set()
 
     def hurry(self) -> None:

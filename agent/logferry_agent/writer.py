@@ -30,7 +30,6 @@ from logferry_agent.open_files import OpenFiles, allowed
 from logferry_agent.output import Output, Safe
 from logferry_agent.record_runs import Runs
 from logferry_agent.salvage import salvage
-from logferry_agent.segment import Damage, Record
 from logferry_agent.services import ReadableJournal
 from logferry_agent.settle import Settler
 from logferry_agent.state import KINDS, Checkpoint, Key, State, Unsettled
@@ -99,6 +98,7 @@ class Writer:
         self._outputs: dict[Key, Output] = {}
         self._runs = Runs(about_of)
         self._dispatcher = Dispatcher(journal, self._runs, self.memory, self._outputs_of, self._serve, self._hold_state)
+        self.durable_moved, self.read = self._dispatcher.durable_moved, self._dispatcher.read
         self._eager: dict[tuple[str, str], float] = {}
         # What an earlier life left in the journal, which is not appended to before this is built.
         self._replay_end = journal.durable
@@ -109,6 +109,7 @@ class Writer:
         self._group: asyncio.TaskGroup | None = None
         self._settler = Settler(state, home, alive, about_of, host, clock)
         self._upkeep = Upkeep(self, state, home, alive, steadiness)
+        self.rotated = self._upkeep.compress
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -118,10 +119,6 @@ class Writer:
             self._group.create_task(self._checkpoints())
             self._group.create_task(self._upkeep.run())
             self._group.create_task(self._settler.run())
-
-    def durable_moved(self) -> None:
-        """Say that the journal has more."""
-        self._dispatcher.durable_moved()
 
     def checkpoint(self, experiment_id: str, run_id: str) -> None:
         """Ask for checkpoints of a run's files as soon as what is durable now is written."""
@@ -193,9 +190,6 @@ class Writer:
 
     # what outputs need
 
-    async def read(self, position: int, limit_bytes: int) -> tuple[list[Record | Damage], int]:
-        return await self._dispatcher.read(position, limit_bytes)
-
     async def commit(self, checkpoint: Checkpoint, unsettled: Unsettled | None) -> None:
         try:
             await self._commits.add(checkpoint, unsettled)
@@ -216,9 +210,6 @@ class Writer:
         if producer and key.kind == "jsonl":
             fields = {"cause": "removed by someone else", "file": path.name}
             self._append_agent_event(producer, [self.clock(), WARNING, GAP, None, fields])
-
-    def rotated(self, path: Path) -> None:
-        self._upkeep.compress(path)
 
     # the outputs
 
