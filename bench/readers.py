@@ -69,7 +69,7 @@ def searches(root: Path, log: Path) -> list[Figure]:
 
 def _seconds(command: list[str], env: dict[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)  # grep ends at the first hit for /dev/null
     return time.perf_counter() - began
 
 
