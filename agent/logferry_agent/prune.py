@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from logferry.cli import FINE, NO, Parser, printable, settings_of
-from logferry.events import SYSTEM_PREFIX
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings
@@ -35,10 +34,9 @@ from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
 from logferry_agent.logset import UNREADABLE, RunLogs, blocks, runs
 from logferry_agent.rotation import LogFile, expired, in_order
-from logferry_agent.scan import AGENT_NAME, Scan, system_line
+from logferry_agent.scan import AGENT_NAME, Scan, system_lines
 from logferry_agent.state import Key, State, without_file
 
-_SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
 # An agent answers when it is through with all files.
 _PATIENCE_S = 600.0
 # (experiment, run, name) of each file that lines may still be written to
@@ -90,17 +88,9 @@ def summary(path: Path, now_ns: int) -> dict[str, Any]:
     scan, system = Scan(), []
     for block in blocks(path):
         scan.add(block)
-        if _SYSTEM in block:
-            system += [found for line in block.splitlines() if _SYSTEM in line and (found := _own(line))]
+        system += system_lines(block)
     ranges = {name: found.ranges for name, found in scan.producers.items() if name != AGENT_NAME}
     return {"time": time_text(now_ns), "file": path.name, "producers": ranges, "system": system}
-
-
-def _own(line: bytes) -> dict[str, Any] | None:
-    try:
-        return system_line(line)
-    except ValueError:
-        return None
 
 
 def pruned(run: RunLogs) -> list[dict[str, Any]]:

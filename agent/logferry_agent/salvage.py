@@ -3,28 +3,31 @@
 Every line carries its `seq`, so the last number of each producer, and how many of its lines there are, can be counted
 again; documents and seals are lines too, so what is due to the run's result is known again as well. A last line without
 its line feed is cut by writing over it. This reads a run's files whole; it happens once, for runs of which the journal
-still holds records.
+still holds records. What is damaged in them is not there: the next line goes on behind it.
 """
 
 from __future__ import annotations
 
-import json
+import errno
+import logging
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from logferry.events import RESULT, SYSTEM_PREFIX
+from logferry.events import RESULT
 from logferry_agent.chunk import is_of_run, newest
-from logferry_agent.fs import FileSystem
-from logferry_agent.ledger import SEAL
+from logferry_agent.fs import FileSystem, said
 from logferry_agent.logfile import TAIL_BYTES, LogFile, way_to
-from logferry_agent.logset import RunLogs, blocks
-from logferry_agent.rotation import LogName, in_order
-from logferry_agent.scan import Scan
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks
+from logferry_agent.rotation import in_order
+from logferry_agent.scan import Scan, system_lines
 from logferry_agent.state import Checkpoint, Cursor, Key, Unsettled
 
-_SYSTEM = f'"event":"{SYSTEM_PREFIX}'.encode()
+_log = logging.getLogger(__name__)
+# What is no running log, whoever put it there: a link, a line without end.
+_NO_LOG = {errno.ELOOP, errno.EMSGSIZE}
 _OF_A_LINE = {"time", "level", "event", "message", "seq"}
 
 
@@ -40,60 +43,69 @@ def salvage(fs: FileSystem, logs: Path, host: str, key: Key) -> tuple[Checkpoint
     if key.kind == "text":
         return _text(directory, host, key), None
     scan = Scan()
-    said: list[dict[str, Any]] = []
-    size = 0
+    documents: list[dict[str, Any]] = []
+    size, sound = 0, False
     for log in found:
-        size = 0
-        for block in blocks(directory / log.name):
-            scan.add(block)
-            size += len(block)
-            if _SYSTEM in block:
-                said += [json.loads(line) for line in block.splitlines() if _SYSTEM in line]
+        size, sound = 0, True
+        try:
+            for block in blocks(directory / log.name):
+                scan.add(block)
+                size += len(block)
+                documents += [_fields(line) for line in system_lines(block) if line["event"] == RESULT]
+        except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOG:
+                raise
+            _log.warning(
+                "%s is damaged, what it holds from there on is not known: %s", directory / log.name, said(error)
+            )
+            sound = False
     cursors = {name: Cursor(one.last, one.lines) for name, one in scan.producers.items()}
     standing = Checkpoint(*key, rotations=max((log.number for log in found), default=0), cursors=cursors)
-    if found and found[-1].current:
-        standing = _in_file(fs, standing, logs, directory, found[-1], size)
-    return standing, _unsettled(key, said)
+    if sound and found[-1].current:
+        standing = _in_file(fs, standing, logs, directory / found[-1].name, found[-1].variant, size)
+    seals = {name: one.seal for name, one in scan.producers.items() if one.seal}
+    return standing, _unsettled(key, documents, seals)
 
 
-def _unsettled(key: Key, said: list[dict[str, Any]]) -> Unsettled | None:
+def _unsettled(key: Key, documents: list[dict[str, Any]], seals: dict[str, dict[str, Any]]) -> Unsettled | None:
     """Return what the system's own lines say of a run's result."""
-    document, seals = None, {}
-    for line in said:
-        fields = {name: value for name, value in line.items() if name not in _OF_A_LINE}
-        if line.get("event") == RESULT and is_of_run(fields, key):
-            document = newest(document, fields)
-        elif line.get("event") == SEAL:
-            time_ns = int(datetime.fromisoformat(line["time"]).timestamp() * 1_000_000) * 1000
-            seals[fields["producer"]] = {**fields, "time_ns": time_ns}
-    return Unsettled(key.experiment, key.run, document, seals) if document or seals else None
+    document = None
+    for one in documents:
+        if is_of_run(one, key):
+            document = newest(document, one)
+    timed = {name: {**_fields(seal), "time_ns": _time_ns(seal.get("time"))} for name, seal in seals.items()}
+    return Unsettled(key.experiment, key.run, document, timed) if document or timed else None
 
 
-def _in_file(fs: FileSystem, standing: Checkpoint, logs: Path, directory: Path, log: LogName, size: int) -> Checkpoint:
-    path = directory / log.name
+def _fields(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in _OF_A_LINE}
+
+
+def _time_ns(time: Any) -> int:
+    try:
+        return int(datetime.fromisoformat(time).timestamp() * 1_000_000) * 1000
+    except (ValueError, TypeError, OverflowError):  # somebody changed the line
+        return 0
+
+
+def _in_file(fs: FileSystem, standing: Checkpoint, logs: Path, path: Path, variant: int, size: int) -> Checkpoint:
     # Its lines count as written from now on, and nobody knows which of them were synced.
-    ours = LogFile(fs, path, fs.open(path, os.O_RDWR | os.O_NONBLOCK), way_to(path, logs.parent))
+    fd = fs.open(path, os.O_RDWR | os.O_NONBLOCK)
+    ours = LogFile(fs, path, fd, way_to(path, logs.parent))
     try:
         ours.sync(size)
+        begin = max(0, size - TAIL_BYTES)
+        return replace(
+            standing,
+            name=path.name,
+            inode=ours.inode,
+            offset=size,
+            tail=fs.pread(fd, size - begin, begin),
+            variant=variant,
+            created_ns=fs.fstat(fd).st_mtime_ns,
+        )
     finally:
         ours.close()
-    with path.open("rb") as file:
-        file.seek(max(0, size - TAIL_BYTES))
-        tail = file.read(min(size, TAIL_BYTES))
-    status = fs.lstat(path)
-    return Checkpoint(
-        standing.experiment,
-        standing.run,
-        standing.kind,
-        name=log.name,
-        inode=status.st_ino,
-        offset=size,
-        tail=tail,
-        variant=log.variant,
-        rotations=standing.rotations,
-        created_ns=status.st_mtime_ns,
-        cursors=standing.cursors,
-    )
 
 
 def _text(directory: Path, host: str, key: Key) -> Checkpoint:

@@ -7,8 +7,9 @@ Consecutive lines of one producer are compared with the numbers that must come n
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -192,6 +193,15 @@ def system_line(line: bytes) -> dict[str, Any] | None:
     if not isinstance(event, str):
         raise ValueError("no object with an event")  # noqa: TRY004 - what is read may be anything
     return found if event.startswith(SYSTEM_PREFIX) else None
+
+
+def system_lines(block: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the system's own lines of a block; a line that is none is left out, `Scan` counts it among the faults."""
+    for line in block.splitlines() if _SYSTEM in block else ():
+        if _SYSTEM in line:
+            with contextlib.suppress(ValueError):
+                if found := system_line(line):
+                    yield found
 
 
 def without(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
