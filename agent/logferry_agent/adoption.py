@@ -130,6 +130,7 @@ class Adoption:
             await self._set_aside(path, reason)
         for path in seen.dead:
             self._tasks[path.name] = asyncio.create_task(self._adopt(path))
+        self._left = {path: problem for path, problem in self._left.items() if path.name in seen.names}
         self._seal_without_spool(known - busy - seen.names)
         await self.remove_sealed()
         self._retire()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from logferry import edits
 from logferry.layout import Home, safe_component
+from logferry.results import RUNNING, ResultError, read
 
 
 def empty(home: Home) -> tuple[list[str], dict[str, str]]:
@@ -31,6 +32,8 @@ def _delete(home: Home, experiment_id: str, run_id: str) -> list[str]:
     marks = [path for path in beside if edits.MARK in path.name]
     gone = [str(path) for path in (result, *beside, logs) if path.exists() and path not in marks]
     stands_alone = result.exists()
+    if _is_running(result):
+        raise ValueError("it runs again; take it out with: logferry rm --restore")
     if logs.is_dir() and not logs.is_symlink():
         shutil.rmtree(logs)
     for path in beside:
@@ -40,6 +43,13 @@ def _delete(home: Home, experiment_id: str, run_id: str) -> list[str]:
     if stands_alone:
         _forget(marks)
     return gone
+
+
+def _is_running(result: Path) -> bool:
+    try:
+        return read(result).get("status") == RUNNING
+    except (OSError, ResultError):
+        return False
 
 
 def _forget(marks: list[Path]) -> None:

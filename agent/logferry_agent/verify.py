@@ -38,7 +38,11 @@ def verify_run(run: RunLogs) -> dict[str, Any]:
             except UNREADABLE as error:
                 faults.append(f"{run.path / log.name} cannot be read: {error}")
         scans.append(scan)
-    gone = pruned(run)
+    try:
+        gone = pruned(run)
+    except UNREADABLE as error:
+        gone = []
+        faults.append(f"what was removed from {run.path} cannot be read: {error}")
     found = _merged(scans, gone)
     producers = [_judged(name, one, _ranges(name, gone)) for name, one in sorted(found.items())]
     for scan in scans:

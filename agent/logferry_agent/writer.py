@@ -63,8 +63,7 @@ class Writer:
         steadiness: whether that clock goes as time does.
         on_written: producer → number through which its lines are written and checkpointed.
         on_sealed: producers whose seal is checkpointed.
-        append_agent_event: appends an event of the agent's own (producer whom it concerns,
-            `[time_ns, level, name, message, fields]`).
+        append_agent_event: appends an event of the agent's own, see agent_events.py.
         keep_bad: keeps bytes that cannot be decoded, under a name.
 
     """
@@ -337,7 +336,6 @@ class Writer:
     def _report(self, safe: Safe) -> None:
         if safe.written:
             self._on_written(safe.written)
-        if safe.sealed:
-            self._on_sealed(safe.sealed)
+        self._on_sealed(safe.sealed)
         for producer in safe.sealed:
             self._runs.forget(producer)

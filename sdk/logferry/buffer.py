@@ -315,7 +315,8 @@ class Buffer:
             self._rolling = False
             late, self._late = self._late, []
             for level, record in late:
-                self._put(record, level)
+                if not self._put(record, level):
+                    self.head.shed(level)
 
     def close(self) -> None:
         """Take no more events. The files stay: the agent adopts them once the lock is free."""

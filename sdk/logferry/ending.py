@@ -45,6 +45,8 @@ class Ending:
         if self._watching:
             return
         self._watching = True
+        # Its number only: the exception would keep all that its frames hold.
+        self._seen_before = id(getattr(sys, "last_value", None))
         self._leaving.watch()
         atexit.register(self._at_exit)
         self._caught = []
@@ -89,8 +91,13 @@ class Ending:
         with contextlib.suppress(Exception):  # the interpreter is going: nobody could handle it
             # The interpreter notes what nobody caught, whatever hook shows it. A child of multiprocessing ends while
             # its exception is still on its way.
-            error = getattr(sys, "last_value", None) or sys.exc_info()[1] or self._leaving.uncaught()
+            error = self._last_value() or sys.exc_info()[1] or self._leaving.uncaught()
             self._finish_all(*verdict(error), implied=error is None)
+
+    def _last_value(self) -> BaseException | None:
+        """Return what the interpreter noted since the runs began; of a notebook's cells before, it notes errors too."""
+        error: BaseException | None = getattr(sys, "last_value", None)
+        return None if id(error) == self._seen_before else error
 
 
 def _die(number: int) -> None:

@@ -190,7 +190,7 @@ def _directory(path: Path) -> Iterator[int]:
 
 
 def _temporary(path: Path, document: dict[str, Any]) -> str:
-    given = str(document.get("owner") or document.get("producer"))[:20]  # anything: a job may say what it likes
+    given = str(document.get("owner") or document.get("producer"))[-20:]  # anything: a job may say what it likes
     writer = "".join(char if char.isascii() and char.isalnum() else "_" for char in given)
     return f".{path.name[:120]}.{writer}-{os.getpid()}.tmp"
 

@@ -95,7 +95,7 @@ def segment_of_a_later_version(directory: Path) -> Path:
 
 @pytest.mark.parametrize("change", [hello_of_a_later_version, segment_of_a_later_version])
 def test_a_spool_of_a_later_version_is_said_left_where_it_is_and_in_nobodys_way(
-    node_dir: Path, home: Path, change: object
+    node_dir: Path, home: Path, root: Path, change: object
 ) -> None:
     assert callable(change)
     node_dir.mkdir(mode=0o700)
@@ -112,8 +112,10 @@ def test_a_spool_of_a_later_version_is_said_left_where_it_is_and_in_nobodys_way(
             True,
         )
         assert agent.said().count(str(path)) == 1
+        assert contents(path.parent) == before
+        path.parent.rename(root / A)
+        wait_for(lambda: not status(node_dir, home)["agent"]["held"])
         assert agent.stop() == 0
-    assert contents(path.parent) == before
     assert len([line for line in lines(home) if line["event"] == "E"]) == 3
 
 

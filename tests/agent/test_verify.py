@@ -192,3 +192,12 @@ def test_a_file_without_line_feeds_is_refused_before_it_fills_the_memory(home: P
     tracemalloc.stop()
     assert found["faults"] == [f"{packed} cannot be read: [Errno 90] a line is longer than 16 MiB: '{packed}'"]
     assert peak < 128 << 20
+
+
+def test_notes_of_removed_files_that_cannot_be_read_are_a_fault(home: Path) -> None:
+    run = write(home, [line(1), seal(1)])
+    (run.path / "node7.pruned").symlink_to(home)
+    found = verify_run(run)
+    assert found["complete"]
+    (fault,) = found["faults"]
+    assert str(run.path) in fault

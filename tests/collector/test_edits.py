@@ -77,6 +77,18 @@ def test_prune_empties_the_trash_and_nothing_else(place: Place, capsys: pytest.C
     rebuilt.store.close()
 
 
+def test_a_removed_run_that_runs_again_is_not_deleted(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    result = place.write("e/again.json", {"status": "COMPLETED"})
+    log = place.home.run_logs("e", "again") / "host.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("{}\n")
+    said(capsys, "rm", "again")
+    place.write("e/again.json", {"status": "RUNNING", "attempt": 2})
+    assert "it runs again" in said(capsys, "prune", code=1)
+    assert result.exists()
+    assert log.exists()
+
+
 def test_a_running_run_is_not_removed(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.write("e/r.json", {"status": "RUNNING", "host": "h"})
     (place.home.agents).mkdir(parents=True)

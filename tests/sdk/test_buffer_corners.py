@@ -74,6 +74,17 @@ def test_a_full_spool_still_takes_how_the_run_ended(root: Path) -> None:
     assert DEBUG not in read_head(root).shed
 
 
+def test_what_came_in_the_middle_of_a_roll_and_finds_no_room_at_the_end_is_counted(root: Path) -> None:
+    logged = Logged(root, capacity=1 << 20)
+    while not logged.buffer.head.shed_counts().get(50):
+        logged.run.critical("Tick", ballast=BALLAST)
+    before = logged.buffer.head.shed_counts()[50]
+    logged.buffer._rolling = True
+    logged.buffer.append(50, frame(bytes(1 << 20)))
+    logged.buffer.close()
+    assert logged.buffer.head.shed_counts()[50] == before + 1
+
+
 def test_what_a_full_spool_takes_besides_is_bounded(root: Path) -> None:
     logged = Logged(root, capacity=1 << 20)
     for _ in range(300):

@@ -104,6 +104,11 @@ def test_an_uncaught_exception_fails_the_run_whatever_hook_shows_it(node: Node) 
     assert result(node)["exit"]["exception"] == "ZeroDivisionError: division by zero"
 
 
+def test_an_exception_that_was_shown_before_the_run_began_is_none_of_its(node: Node) -> None:
+    node.run_job("import sys\nsys.last_value = ValueError('in a cell before')\n" + OPEN)
+    assert result(node)["status"] == "COMPLETED"
+
+
 def test_an_exception_whose_own_text_is_broken_fails_the_run_all_the_same(node: Node) -> None:
     node.run_job(OPEN + "class Bad(Exception):\n  def __str__(self): raise ValueError\nraise Bad")
     assert result(node)["exit"]["exception"] == "Bad"
