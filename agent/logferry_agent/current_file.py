@@ -155,7 +155,8 @@ class CurrentFile:
             self.forget()
             return None
         self.saved, self._may_exceed = replace(saved, inode=file.inode), True
-        if saved.kind == "text":  # its configuration may have changed, so what lies beyond is not what will come
+        # The configuration of the text may have changed, so what lies beyond is not what will come.
+        if saved.kind == "text" and not file.is_unproven:
             await self._place.run(file.cut, saved.offset)
         return file
 

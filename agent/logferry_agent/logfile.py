@@ -33,7 +33,7 @@ class LogFile:
         self.inode = fs.fstat(fd).st_ino
         self._fs = fs
         self._fd = fd
-        self._unproven = False  # whether only what is written next can tell whether it is ours
+        self.is_unproven = False  # whether only what is written next can tell whether it is ours
         self._unsynced = unsynced  # directories in which a name of ours may be new
 
     def write(self, data: bytes) -> int:
@@ -47,9 +47,9 @@ class LogFile:
         found = self._fs.fstat(self._fd)
         if not found.st_nlink or found.st_size < self.offset:
             raise Lost
-        if self._unproven and not data.startswith(self._fs.pread(self._fd, len(data), self.offset)):
+        if self.is_unproven and not data.startswith(self._fs.pread(self._fd, len(data), self.offset)):
             raise Lost
-        self._unproven = False
+        self.is_unproven = False
         self.offset += write_all(self._fs, self._fd, [data], self.offset)
         return len(data)
 
@@ -80,7 +80,7 @@ class LogFile:
         if inode not in {None, self.inode}:
             if not stat.S_ISREG(found.st_mode):
                 raise Lost
-            self._unproven = not tail
+            self.is_unproven = not tail
         if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:
             raise Lost
 

@@ -10,12 +10,14 @@ import os
 import random
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logferry_agent.rotation import in_order
+from logferry_agent.state import Key, State
 from support.fakefs import Crash, FakeFileSystem
 from support.writerrig import Rig, rig
 
@@ -290,5 +292,26 @@ def test_where_the_database_was_lost_a_damaged_file_of_one_run_holds_up_nobody(r
             ]
             assert found == NUMBERS[:20]
             await one.quiet()
+
+    asyncio.run(main())
+
+
+def test_a_text_file_that_may_be_somebody_elses_is_not_cut(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, **CONFIG) as one:
+            await _first_part(one)
+        text = (root / "home" / "logs" / "exp" / "run1") / "node7.log"
+        text.write_text("mine\n")
+        state = State(root / "node" / "state.db", 0)
+        known = state.checkpoint(Key("exp", "run1", "text"))
+        assert known is not None
+        # As after a crash between the file's creation and its first checkpoint, and a home that was restored.
+        begun = replace(known, position=0, offset=0, tail=b"", cursors={}, inode=known.inode + 1)
+        state.commit([begun], [], 0)
+        state.close()
+        async with rig(root, **CONFIG) as one:
+            await one.quiet()
+            assert text.read_text() == "mine\n"
+            assert len(text.with_name("node7~2.log").read_text().splitlines()) == 10
 
     asyncio.run(main())
