@@ -14,7 +14,9 @@ import orjson
 Hits = Callable[[bytes], Iterable[bytes]]
 # Characters that stand for themselves in a regular expression, in JSON and in the text form of a line alike.
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
-_TOKEN = re.compile(r"\\.|\[\^?\]?[^]]*\]|\{[^}]*\}|.", re.DOTALL)
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{[^}]*\}|.", re.DOTALL)
+# What is behind any other letter or digit that is escaped may belong to it, as in \x41.
+_WITHOUT_ARGUMENT = frozenset("AbBdDsSwWZ")
 # Escapes of control characters, which the text form has and JSON may not have.
 _ESCAPE = re.compile(r"u[0-9a-f]|^[0-9a-f]{1,4}$")
 _MIN_LITERAL = 2
@@ -32,10 +34,10 @@ def containing(text: str) -> Hits:
 
 def _containing(block: bytes, needle: bytes) -> Iterator[bytes]:
     at = block.find(needle)
-    while at >= 0:
+    while 0 <= at < len(block):
         end = block.find(b"\n", at)
         yield block[block.rfind(b"\n", 0, at) + 1 : end]
-        at = block.find(needle, end)
+        at = block.find(needle, end + 1)
 
 
 def matching(pattern: re.Pattern[str]) -> Hits:
@@ -62,6 +64,8 @@ def required(pattern: str) -> str:
         if _PLAIN.fullmatch(token):
             runs[-1] += token
             continue
+        if token[0] == "\\" and token[1:].isalnum() and token[1] not in _WITHOUT_ARGUMENT:
+            return ""
         if token[0] in "*?{":  # what is before it need not be there
             runs[-1] = runs[-1][:-1]
         runs.append("")
