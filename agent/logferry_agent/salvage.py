@@ -26,8 +26,8 @@ from logferry_agent.scan import Scan, system_lines
 from logferry_agent.state import Checkpoint, Cursor, Key, Unsettled
 
 _log = logging.getLogger(__name__)
-# What is no running log, whoever put it there: a link, a line without end.
-_NO_LOG = {errno.ELOOP, errno.EMSGSIZE}
+# What is no running log, whoever put it there: a link, a line without end; gzip's own errors have no number.
+_NO_LOG = {errno.ELOOP, errno.EMSGSIZE, None}
 _OF_A_LINE = {"time", "level", "event", "message", "seq"}
 
 
