@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from logferry.cli import FINE, NO, Parser, printable, settings_of
+from logferry.events import GAP
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings
@@ -34,7 +35,7 @@ from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
 from logferry_agent.logset import UNREADABLE, RunLogs, blocks, runs
 from logferry_agent.rotation import LogFile, expired, in_order
-from logferry_agent.scan import AGENT_NAME, Scan, system_lines
+from logferry_agent.scan import AGENT_NAME, SEAL, Scan, system_lines
 from logferry_agent.state import Key, State, without_file
 
 # An agent answers when it is through with all files.
@@ -88,7 +89,7 @@ def summary(path: Path, now_ns: int) -> dict[str, Any]:
     scan, system = Scan(), []
     for block in blocks(path):
         scan.add(block)
-        system += system_lines(block)
+        system += [line for line in system_lines(block) if line["event"] in {GAP, SEAL}]
     ranges = {name: found.ranges for name, found in scan.producers.items() if name != AGENT_NAME}
     return {"time": time_text(now_ns), "file": path.name, "producers": ranges, "system": system}
 

@@ -13,6 +13,8 @@ from logferry.cli import FINE, NO, UsageError
 from logferry_agent.compression import compress
 from logferry_agent.fs import FileSystem
 from logferry_agent.logset import RunLogs
+from logferry_agent.prune import remove
+from logferry_agent.rotation import LogFile, in_order
 from logferry_agent.scan import without
 from logferry_agent.verify import verify, verify_run, why
 
@@ -201,3 +203,14 @@ def test_notes_of_removed_files_that_cannot_be_read_are_a_fault(home: Path) -> N
     assert found["complete"]
     (fault,) = found["faults"]
     assert str(run.path) in fault
+
+
+def test_many_results_in_a_removed_file_do_not_make_the_note_of_it_too_long_to_be_read(home: Path) -> None:
+    results = [line(number, "aaaaaaaa", "logferry.result", notes="x" * (1 << 20)) for number in range(1, 19)]
+    run = write(home, results, "node7.20250730T130000Z-1.jsonl")
+    write(home, [line(19), seal(19)])
+    (path,) = run.path.glob("*-1.jsonl")
+    (name,) = in_order([path.name])
+    remove(FileSystem(), LogFile(path, 0, 0, False, name), 0)
+    found = verify_run(run)
+    assert (found["complete"], found["producers"][0]["pruned"]) == (True, 18)
