@@ -7,7 +7,6 @@ Polled, because a shared file system tells nobody what another node writes; one 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -86,10 +85,17 @@ class HostTail:
         if self._current is not None:
             self._read.add(self._current.name)
         self.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._fd = os.open(self._directory / log.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            self._current = log
-            self._read.discard(log.name)
+        path = self._directory / log.name
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            say_unreadable(path, error)
+            self._read.add(log.name)
+            return
+        self._current = log
+        self._read.discard(log.name)
 
     def _more(self) -> Iterator[bytes]:
         while self._fd is not None and (data := os.read(self._fd, _READ_BYTES)):

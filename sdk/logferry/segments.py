@@ -128,7 +128,7 @@ class Segments:
             return None
 
     def _next_size(self) -> int:
-        # Fast: 64 KiB last for less than a millisecond at full speed, and the shipper looks in every five.
+        # Fast: 64 KiB last for less than a millisecond at full speed, and the shipper has to wake up in between.
         return min(self._largest, self.active.size * 16)
 
     def _used(self) -> int:

@@ -142,6 +142,18 @@ def test_several_rotations_between_two_polls_lose_nothing(home: Path) -> None:
     assert [json.loads(one)["seq"][-1] for one in seen] == list("123456")
 
 
+def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = home / "logs" / "exp" / "run1"
+    directory.mkdir(parents=True)
+    (directory / "evil.jsonl").symlink_to(home)
+    (directory / "node7.jsonl").write_text("first\n")
+    tail = RunTail(RunLogs("exp", "run1", directory), from_start=True)
+    assert tail.poll() == [[b"first"]]
+    assert tail.poll() == []
+    assert capsys.readouterr().err.count("evil.jsonl") == 1
+    tail.close()
+
+
 @pytest.fixture
 def following(home: Path) -> Iterator[subprocess.Popen[str]]:
     code = "import sys; from logferry.cli import main; sys.exit(main(sys.argv[1:]))"
