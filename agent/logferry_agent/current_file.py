@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from aiofiles.threadpool.binary import AsyncFileIO
 
@@ -21,6 +21,8 @@ from logferry_agent.calls import Place
 from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
 from logferry_agent.services import Services
 from logferry_agent.state import Checkpoint, Unsettled, without_file
+
+_F = TypeVar("_F", bound=LogFile | None)
 
 
 class CurrentFile:
@@ -136,13 +138,20 @@ class CurrentFile:
     async def _opened(self) -> LogFile:
         if self.saved.rotating:
             await self.finish_rotation()
+        file = await self._admitted(self._reopened) if self.saved.name else None
+        self._file = file = file or await self._admitted(self._created)
+        return file
+
+    async def _admitted(self, opening: Callable[[], Awaitable[_F]]) -> _F:
+        """Open a file, which counts among the open ones if there is one then."""
         await self._services.open_files.admit()
         try:
-            file = (await self._reopened() if self.saved.name else None) or await self._created()
+            file = await opening()
         except BaseException:
             self._services.open_files.closed()
             raise
-        self._file = file
+        if file is None:
+            self._services.open_files.closed()
         return file
 
     async def _reopened(self) -> LogFile | None:
@@ -207,8 +216,8 @@ class CurrentFile:
 
     async def _cut_excess(self) -> None:
         """Cut what was written beyond the checkpoint before a crash: it comes again, and then to the next file."""
-        if self._file is None:
-            await self._opened()
+        if self._file is None:  # where it is gone, no new one is begun for it
+            self._file = await self._admitted(self._reopened)
         if self._may_exceed:
             await self.sync(cut=True)
 

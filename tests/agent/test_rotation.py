@@ -6,10 +6,12 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from logferry_agent import upkeep
 from logferry_agent.compression import compress
 from logferry_agent.fs import FileSystem
 from logferry_agent.logset import blocks
@@ -177,5 +179,28 @@ def test_a_run_whose_every_file_was_pruned_is_still_known(root: Path) -> None:
             assert os.listdir(one.run_logs().path) == ["node7.pruned"]
             found = verify_run(one.run_logs())
             assert (found["complete"], found["producers"][0]["pruned"]) == (True, 50)
+
+    asyncio.run(main())
+
+
+def test_a_run_that_was_removed_soon_after_its_end_stays_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_WORTH_COMPRESSING_BYTES", 100)
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.02)
+
+    async def main() -> None:
+        async with rig(root) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 20)
+            one.seal("aaaaaaaa", 20)
+            await one.quiet()
+            for output in one.writer.forget_idle(-1):
+                await output.rest()
+            shutil.rmtree(one.run_logs().path)
+            one.now += 700 * 10**9
+            async with asyncio.timeout(10):
+                while await one.state.call(one.state.current_files):  # noqa: ASYNC110 - it is in the database
+                    await asyncio.sleep(0.01)
+            await one.until(lambda: not any(output.lock.locked() for output in one.writer._outputs.values()))
+            assert not one.run_logs().path.exists()
 
     asyncio.run(main())
