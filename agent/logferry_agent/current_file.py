@@ -138,9 +138,11 @@ class CurrentFile:
     async def _opened(self) -> LogFile:
         if self.saved.rotating:
             await self.finish_rotation()
-        file = await self._admitted(self._reopened) if self.saved.name else None
-        self._file = file = file or await self._admitted(self._created)
-        return file
+        self._file = await self._admitted(self._reopened) if self.saved.name else None
+        if self._file is None:
+            created: LogFile = await self._admitted(self._created)
+            self._file = created
+        return self._file
 
     async def _admitted(self, opening: Callable[[], Awaitable[_F]]) -> _F:
         """Open a file, which counts among the open ones if there is one then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,17 @@ def test_a_process_that_died_while_it_took_over_is_in_nobodys_way(root: Path, mo
     late.claim()
     assert (late.owner, _saved(root)["attempt"]) == (True, 3)
     assert not list(mark.parent.glob(".r.attempt-*"))
+
+
+def test_an_owner_whose_host_is_heard_lives_also_to_one_who_may_only_read_that(root: Path) -> None:
+    home = root / "home"
+    home.mkdir()
+    (home / "agents").symlink_to("/proc/self/task")  # there are fresh files, and nobody can make one
+    path = home / "results" / "exp" / "r.json"
+    results.create(path, {"owner": "other", "host": str(os.getpid()), "status": "RUNNING"})
+    late = _document(root, "late")
+    late.claim()
+    assert late.owner is False
 
 
 def test_an_owner_in_this_process_lives(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
