@@ -30,6 +30,8 @@ def _delete(home: Home, experiment_id: str, run_id: str) -> list[str]:
     # By name, not by pattern: an id may hold the signs of one.
     beside = [path for path in result.parent.iterdir() if path.name.startswith(f"{run_id}.part-")]
     marks = [path for path in beside if edits.MARK in path.name]
+    if not edits.removed(marks):  # taken out while others were deleted
+        return []
     gone = [str(path) for path in (result, *beside, logs) if path.exists() and path not in marks]
     stands_alone = result.exists()
     if _is_running(result):
@@ -40,8 +42,8 @@ def _delete(home: Home, experiment_id: str, run_id: str) -> list[str]:
         if path not in marks:
             path.unlink(missing_ok=True)
     result.unlink(missing_ok=True)
-    if stands_alone:
-        _forget(marks)
+    for path in marks if stands_alone else ():
+        path.unlink(missing_ok=True)
     return gone
 
 
@@ -50,8 +52,3 @@ def _is_running(result: Path) -> bool:
         return read(result).get("status") == RUNNING
     except (OSError, ResultError):
         return False
-
-
-def _forget(marks: list[Path]) -> None:
-    for path in marks:
-        path.unlink(missing_ok=True)

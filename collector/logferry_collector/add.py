@@ -116,7 +116,8 @@ def write(home: Home, documents: list[dict[str, Any]], experiment: str | None, n
     files: dict[str, list[bytes]] = {}
     seen: dict[tuple[str, str], int] = {}
     for number, document in enumerate(documents, 1):
-        row = {"experiment_id": experiment, "run_id": f"{label}-{number}"} | document
+        there = {key: value for key, value in document.items() if value is not None}
+        row = {"experiment_id": experiment, "run_id": f"{label}-{number}"} | there
         try:
             safe_component(label, "name")
             if row["experiment_id"] is None:

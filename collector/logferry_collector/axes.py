@@ -35,12 +35,14 @@ class Axis:
     least: float
     most: float
     log: bool
+    _places: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, values: Sequence[Any]) -> Axis:
         if not all(is_number(value) for value in values):
             labels = sorted({str(plain(value)) for value in values})
-            return cls(name, labels, 0, max(1, len(labels) - 1), log=False)
+            places = {label: place for place, label in enumerate(labels)}
+            return cls(name, labels, 0, max(1, len(labels) - 1), log=False, _places=places)
         least, most = min(values), max(values)
         if least == most:
             least, most = least - (abs(least) or 1) / 2, most + (abs(most) or 1) / 2
@@ -48,7 +50,7 @@ class Axis:
 
     def place(self, value: Any) -> float:
         """Return a value as a number on this axis."""
-        return float(self.labels.index(str(plain(value)))) if self.labels else float(value)
+        return float(self._places[str(plain(value))]) if self.labels else float(value)
 
 
 def height(axis: Axis, value: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
@@ -15,6 +16,7 @@ from logferry_collector.grouptable import with_deviation
 from logferry_collector.output import MAX_CELL, cell, json_text, print_json, print_table
 from logferry_collector.query import Reader
 from logferry_collector.results import EXPERIMENT_ID, RUN_ID, Results
+from logferry_collector.store.means import single
 from logferry_collector.verb import answer, complain, json_option
 from logferry_collector.where import And, Key, Literal, OneOf, negated
 
@@ -102,9 +104,10 @@ def _metrics(others: Results, values: dict[str, Any]) -> dict[str, dict[str, Any
     for row in others.group([], over=None):
         for key in (key for key in others.names.known if key.section == "metrics"):
             value, name = values.get(key.full_name), f"{key.name}.mean"
-            if isinstance(value, int | float) and row.get(name) is not None:
+            _, figure = single(value)
+            if figure is not None and row.get(name) is not None:
                 mean, std = row[name], row[f"{key.name}.std"]
-                off = (value - mean) / std if std else None
+                off = (figure - mean) / std if std else None
                 found[key.name] = {"run": value, "n": row[f"{key.name}.n"], "mean": mean, "std": std, "deviations": off}
     return found
 
@@ -128,7 +131,7 @@ def _is(key: Key, value: str) -> OneOf:
 
 
 def _times(deviations: float | None) -> str:
-    return "" if deviations is None else f"{deviations:+.1f} std"
+    return "" if deviations is None or math.isnan(deviations) else f"{deviations:+.1f} std"
 
 
 def _counted(values: Sequence[dict[str, Any]]) -> str:

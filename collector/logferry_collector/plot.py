@@ -13,7 +13,7 @@ from logferry_collector.export import plain
 from logferry_collector.output import note
 from logferry_collector.query import Reader
 from logferry_collector.results import Results
-from logferry_collector.verb import answer, complain
+from logferry_collector.verb import answer, complain, into
 
 SUFFIXES = (".png", ".svg")
 _EXAMPLES = """\
@@ -74,7 +74,8 @@ def _show(options: argparse.Namespace, axes: list[Axis], series: list[Series], r
     if options.output:
         from logferry_collector import figure  # noqa: PLC0415 - draws with matplotlib
 
-        figure.save(axes, series, rows, options.by or "", options.output)
+        with into(options.output):
+            figure.save(axes, series, rows, options.by or "", options.output)
         return
     from logferry_collector import sketch  # noqa: PLC0415 - a picture in a file does not need it
 

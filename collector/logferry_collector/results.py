@@ -58,7 +58,8 @@ class Results:
         """
         keys = [self.names.resolve(name) for name in ([by] if isinstance(by, str) else by)]
         inner = self._over(over, keys)
-        wanted = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
+        asked = [self.names.resolve(name) for name in metrics] if metrics is not None else self._metrics()
+        wanted = [key for key in asked if key not in keys]  # it is the same in all of a group
         rows = self._store.means(self._query, keys, inner, wanted)
         return grouped(rows, keys, wanted, [agg] if isinstance(agg, str) else agg, self.names.resolve)
 

@@ -17,7 +17,7 @@ from logferry_collector.grouptable import group_table
 from logferry_collector.output import cell, note, print_table
 from logferry_collector.query import Reader
 from logferry_collector.results import Results
-from logferry_collector.verb import answer, complain, count
+from logferry_collector.verb import answer, complain, count, into
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet", "markdown", "latex")
 _SUFFIXES = {"json": "json", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "md": "markdown", "tex": "latex"}
@@ -77,6 +77,10 @@ def _complete(options: argparse.Namespace) -> None:
             raise UsageError(
                 "results: --best sorts by itself and takes runs whole; leave out --sort, --desc, --group-by"
             )
+    if options.lowest and not options.best:
+        raise UsageError("results: --lowest says which is the best; say of what with --best KEY")
+    if options.agg and not options.group_by:
+        raise UsageError("results: --agg aggregates groups; say which groups with --group-by")
     if options.pivot and not options.group_by:
         raise UsageError("results: --pivot spreads a key of groups; say which groups with --group-by")
     suffix = options.output.suffix.removeprefix(".") if options.output else ""
@@ -166,6 +170,11 @@ def split(text: str | None) -> list[str]:
 
 
 def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    with into(options.output):
+        _write_out(options, columns, rows)
+
+
+def _write_out(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
     if options.format == "parquet":
         if options.output is None and sys.stdout.isatty():
             raise UsageError("parquet is binary; say where to with --output FILE")

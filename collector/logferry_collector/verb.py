@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from logferry.cli import NO, Parser, UsageError, printable, settings_of
@@ -12,7 +14,7 @@ from logferry_collector.frames import MissingPackageError
 from logferry_collector.query import Reader, open_reader
 from logferry_collector.records import Reject
 from logferry_collector.results import UnknownRunError
-from logferry_collector.store import StoreDownError, StoreRefusedError
+from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
 from logferry_collector.where import WhereError
 
 
@@ -35,11 +37,22 @@ def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> in
             if reader.stale:
                 complain(f"what is new could not be taken in: {reader.stale}")
             return code
-    except (StoreRefusedError, WhereError, MissingPackageError) as error:
+    except (StoreRefusedError, QueryError, WhereError, MissingPackageError) as error:
         raise UsageError(str(error)) from error
     except (StoreDownError, UnknownRunError) as error:
         complain(str(error))
         return NO
+
+
+@contextmanager
+def into(path: Path | None) -> Iterator[None]:
+    """Write a file that the user named; say what is wrong with it."""
+    try:
+        yield
+    except OSError as error:
+        if path is None:
+            raise
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def refusal(path: str, reject: Reject) -> str:

@@ -105,13 +105,21 @@ def merged(documents: Iterable[dict[str, Any]]) -> Edited:
 
 def trash(home: Home) -> Iterator[tuple[str, str]]:
     """Yield (experiment id, run id) of the runs that lie in the trash."""
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    runs: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(home.results.glob(f"*/*{MARK}*.json")):
+        runs.setdefault((path.parent.name, path.name.partition(MARK)[0]), []).append(path)
+    yield from (run for run, files in runs.items() if removed(files))
+
+
+def removed(files: Iterable[Path]) -> bool:
+    """Say whether the edits of one run that some files hold put it into the trash."""
+    documents: list[dict[str, Any]] = []
+    for path in files:
         with suppress(OSError, results.ResultError):
             document = results.read(path)
             if not problem(document):
-                runs.setdefault((path.parent.name, path.name.partition(MARK)[0]), []).append(document)
-    yield from (run for run, edits in runs.items() if merged(edits).removed)
+                documents.append(document)
+    return merged(documents).removed
 
 
 def _user() -> str:

@@ -88,6 +88,12 @@ def test_what_is_no_result_is_refused_and_nothing_is_added(
     assert not list((home / "results").rglob("*.jsonl"))
 
 
+def test_an_id_that_a_row_lacks_is_the_one_that_is_said(home: Path, node_dir: Path) -> None:
+    with logferry.open_store() as store:
+        store.add([{"experiment_id": None, "run_id": None, "metrics": {"acc": 1}}], experiment="e", name="t")
+        assert [(one["experiment_id"], one["run_id"]) for one in store.results()] == [("e", "t-1")]
+
+
 def test_a_store_of_another_home_is_only_read(home: Path, node_dir: Path, root: Path) -> None:
     with logferry.open_store(str(root / "other.db")) as store, pytest.raises(StoreRefusedError, match="only read"):
         store.add(ROWS, experiment="e")

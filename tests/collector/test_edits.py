@@ -10,6 +10,7 @@ import pytest
 
 from logferry import edits
 from logferry.cli import main
+from logferry_agent import trash
 from logferry_collector.store import open_url
 from support.collecting import SAMPLE, Place
 
@@ -87,6 +88,20 @@ def test_a_removed_run_that_runs_again_is_not_deleted(place: Place, capsys: pyte
     assert "it runs again" in said(capsys, "prune", code=1)
     assert result.exists()
     assert log.exists()
+
+
+def test_what_is_taken_out_of_the_trash_while_it_is_emptied_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("a", "b"):
+        place.write(f"e/{run}.json", {"status": "COMPLETED"})
+        edits.write(place.home, "e", run, {"removed": True})
+    listed = list(edits.trash(place.home))
+    edits.write(place.home, "e", "b", {"removed": False})
+    monkeypatch.setattr(edits, "trash", lambda _: listed)
+    gone, failed = trash.empty(place.home)
+    assert ([Path(path).name for path in gone], failed) == (["a.json"], {})
+    assert (place.home.results / "e" / "b.json").exists()
 
 
 def test_a_running_run_is_not_removed(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

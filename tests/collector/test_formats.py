@@ -8,6 +8,7 @@ import lzma
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import zstandard
 from pyarrow import feather, parquet
 
 from logferry_collector.formats import Content, format_of
+from logferry_collector.formats.packed import unpacked
 from support.collecting import SAMPLE, Place
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -127,6 +129,24 @@ def test_a_yaml_document_is_a_result_and_several_are_rows(place: Place) -> None:
     assert place.documents("run_id = b")[0]["config"] == {"lr": 0.001, "nan": "NaN"}
 
 
+def test_one_long_text_in_many_rows_is_refused_before_it_fills_the_memory(root: Path) -> None:
+    parquet.write_table(pa.table({"x": pa.repeat("y" * 100_000, 10_000)}), root / "t.parquet", compression="zstd")
+    data = (root / "t.parquet").read_bytes()
+    assert len(data) < 1 << 20
+    assert refusal("t.parquet", data).endswith("MiB; at most 256 MiB are read")
+
+
+def test_yaml_that_says_nothing_of_a_result_is_none(place: Place) -> None:
+    place.write("e/config.yaml", "model: {name: resnet}\ntrain: {lr: 0.1}\ndataset: cifar\n")
+    place.write("e/compose.yml", "version: 3\n---\nservices: {}\n")
+    place.write("e/bare.yml", "val_accuracy: 0.5\n")
+    place.write("e/flat.yml", "metrics.mine: 1\n")
+    place.collect()
+    assert sorted(place.ids()) == ["bare", "flat"]
+    assert place.faults() == [("compose.yml", 0, "invalid"), ("config.yaml", 0, "invalid")]
+    assert "no result: one in YAML has experiment_id, metrics" in place.store.rejects()[0][1].reason
+
+
 BOMB = "a0: &a0 [1,2,3,4,5,6,7,8,9]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
 )
@@ -156,11 +176,17 @@ def test_yaml_that_is_hostile_or_broken_is_refused_with_its_reason(text: str, re
 @pytest.mark.parametrize("codec", PACKERS)
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.csv", "r.yaml", "r.parquet"])
 def test_every_format_is_read_packed_too(root: Path, codec: str, name: str) -> None:
-    data = {"r.json": b'{"n": 1}', "r.jsonl": b'{"n": 1}\n', "r.csv": b"n\n1\n", "r.yaml": b"n: 1"}.get(name)
+    some = {
+        "r.json": b'{"status": "x"}',
+        "r.jsonl": b'{"status": "x"}\n',
+        "r.csv": b"status\nx\n",
+        "r.yaml": b"status: x",
+    }
+    data = some.get(name)
     if data is None:
-        pd.DataFrame({"n": [1]}).to_parquet(root / name)
+        pd.DataFrame({"status": ["x"]}).to_parquet(root / name)
         data = (root / name).read_bytes()
-    assert read(f"{name}.{codec}", PACKERS[codec](data)) == [{"n": 1}]
+    assert read(f"{name}.{codec}", PACKERS[codec](data)) == [{"status": "x"}]
 
 
 @pytest.mark.parametrize("codec", PACKERS)
@@ -220,3 +246,49 @@ def test_a_collector_that_sees_no_tables_imports_no_library_for_them() -> None:
         "import sys, logferry_collector.service as s; print({'pandas', 'pyarrow', 'yaml', 'numpy'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"set()\n"
+
+
+LONG = "9" * 400
+ODD = {
+    "r.json": [
+        '{"config.x": 1, "started": Infinity}',
+        '{"config.x": 1, "started": NaN}',
+        f'{{"config.x": 1, "timestamp": {LONG}}}',
+        '{"config.x": 1, "started": -1e11}',
+        '[{"config.x": 1, "started": 1e999}]',
+        f'{{"config.x": {"[" * 60}1{"]" * 60}}}',
+    ],
+    "r.jsonl": ['{"config.x": 1, "started": 1e999}', '{"config.x": 1, "started": 1e999}\n'],
+    "r.yaml": ["config.x: 1\nrun_id: a\nstarted: .inf\n"],
+    "r.csv": [f"config.x,started\n1,{LONG}\n", "config.x,started\n1,1e999\n", "config.x,duration_s\n1,5 fortnights\n"],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in ODD.items() for text in texts])
+def test_a_time_that_is_none_ends_nothing(place: Place, name: str, text: str) -> None:
+    place.write(f"e/{name}", text)
+    place.write("e/good.json", SAMPLE)
+    place.settle()
+    other = [one for one in place.documents() if one["run_id"] != "good"]
+    assert len(place.ids()) == 1 + len(other)
+    assert len(other) + len(place.faults()) == 1
+    if "timestamp" in text:
+        assert place.store.rejects()[0][1].reason == "timestamp is a int, expected str"
+
+
+def test_a_span_of_any_length_is_one_and_a_name_of_many_dots_is_a_name(place: Place) -> None:
+    place.write("e/r.csv", f"config.{'a.' * 5000}b,tags.{'a.' * 5000}b,duration_s\n1,x,99999999999 days 1:00:00\n")
+    place.settle()
+    (found,) = place.documents()
+    assert (found["config"], found["duration_s"]) == ({"a." * 5000 + "b": 1}, 99999999999 * 86400 + 3600.0)
+
+
+@pytest.mark.parametrize("codec", PACKERS)
+def test_many_small_members_cost_what_each_costs(codec: str) -> None:
+    member = PACKERS[codec](b'{"n": 1}\n')
+    took_s = []
+    for count in (2_000, 16_000):
+        before_s = time.process_time()
+        assert unpacked(member * count, f".{codec}") == b'{"n": 1}\n' * count
+        took_s.append(time.process_time() - before_s)
+    assert took_s[1] < 25 * took_s[0]  # 64 if all that lies behind were copied for each

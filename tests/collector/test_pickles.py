@@ -25,8 +25,11 @@ from hypothesis import strategies as st
 
 from logferry_collector.config import CollectorConfig
 from logferry_collector.formats import Content
-from logferry_collector.formats.content import Reading
+from logferry_collector.formats.content import BeyondError, Reading
+from logferry_collector.formats.frames import _arrow, _block
+from logferry_collector.formats.nodes import node_class
 from logferry_collector.formats.pickle import Pickle
+from logferry_collector.formats.pickled import Meaning
 from support.collecting import SAMPLE, Place
 
 OPEN = Reading(pickle=True)
@@ -284,6 +287,16 @@ def array_of(shape: tuple[int, ...], code: str, raw: bytes) -> bytes:
 )
 def test_an_array_that_is_larger_than_its_bytes_is_refused(shape: tuple[int, ...], code: str, raw: bytes) -> None:
     assert refusal(array_of(shape, code, raw))
+
+
+def test_no_length_takes_room_from_nothing_or_gives_it_back() -> None:
+    backwards = node_class("builtins", "slice")(0, -(10**10), -1)
+    with pytest.raises(BeyondError):
+        _block(Meaning(), None, backwards)
+    kind = node_class("pyarrow.lib", "type_for_alias")("bool")
+    array = node_class("pyarrow.lib", "_restore_array")((kind, -(10**9), 0, 0, [None, b""], [], None))
+    with pytest.raises(BeyondError):
+        _arrow(Meaning(), array)
 
 
 def test_reading_needs_and_touches_neither_pandas_nor_numpy(root: Path) -> None:

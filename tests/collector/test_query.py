@@ -222,6 +222,17 @@ def test_the_best_of_each_group_is_its_run_whole(place: Place) -> None:
     assert [run["run_id"] for run in few] == ["0.1-0"]
 
 
+def test_true_and_one_and_lists_and_what_is_missing_are_groups_of_their_own(each_place: Place) -> None:
+    values: list[object] = [True, 1, 1.0, "1", [1], "[1]", None, False, 0]
+    each_place.append("e/r.jsonl", *({"config": {"v": value}, "metrics": {"acc": 1}} for value in values))
+    each_place.append("e/r.jsonl", {"metrics": {"acc": 1, "loss": "NaN"}}, {"metrics": {"acc": 1, "loss": 2}})
+    each_place.collect()
+    results = each_place.reader.results()
+    found = [run["run_id"] for run in results.best("acc", "config.v")]
+    assert found == [f"r-{number}" for number in (1, 10, 2, 4, 5, 6, 8, 9)]  # r-10 has no value, as r-7
+    assert len(list(results.best("acc", "loss"))) == 3
+
+
 def test_what_is_sorted_last_is_counted(place: Place) -> None:
     place.append("e/r.jsonl", {"metrics": {"acc": 1}}, {"metrics": {"acc": "NaN"}}, {}, {"metrics": {"acc": None}})
     place.collect()

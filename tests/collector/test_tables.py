@@ -135,6 +135,25 @@ def test_groups_of_keys_and_metrics_of_one_name_do_not_collide(
     assert printed(capsys, "results", "--group-by", "experiment_id", "--sort", "n").split()[-4:-2] == ["e", "1"]
 
 
+def test_a_metric_that_makes_the_groups_is_their_key(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.append("e/r.jsonl", {"metrics": {"flag": True, "acc": 0.5}}, {"metrics": {"flag": 1, "acc": 0.7}})
+    assert printed(capsys, "results", "--group-by", "flag").split() == "flag n acc true 1 0.5 1 1 0.7".split()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_file_that_cannot_be_written_is_named(place: Place, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    place.append("e/r.jsonl", {"config": {"x": 1}, "metrics": {"acc": 0.5}})
+    assert main(["results", "--output", f"/nowhere/x.{form}"]) == 2
+    assert f"/nowhere/x.{form} cannot be written: " in capsys.readouterr().err
+    assert main(["plot", "x", "acc", "--output", "/nowhere/x.png"]) == 2
+    assert "/nowhere/x.png cannot be written: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--lowest"], ["--agg", "mean"]])
+def test_an_option_that_would_do_nothing_is_an_error(place: Place, option: list[str]) -> None:
+    assert main(["results", *option]) == 2
+
+
 def test_a_column_deep_in_a_field_has_its_values(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.write("e/r.json", {"environment": {"git": {"commit": "abc"}}})
     out = printed(capsys, "results", "--columns", "environment.git.commit,environment", "--format", "csv")
@@ -167,6 +186,14 @@ def test_a_run_is_compared_with_the_spread_of_others(place: Place, capsys: pytes
     assert "config.opt adam sgd ×3, adam ×1" in lines
     assert main(["compare", "new", "--against", "lr = 0.2"]) == 2
     assert "no other results match" in capsys.readouterr().err
+
+
+def test_a_figure_beyond_all_floats_and_nan_are_compared_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.append("e/r.jsonl", *({"metrics": {"big": big, "bad": 1}} for big in (10**400, 1, 2)))
+    place.append("e/r.jsonl", {"metrics": {"big": 3, "bad": "NaN"}})
+    out = printed(capsys, "compare", "r-1", "--against", "experiment_id = e")
+    assert "+inf std" in out
+    assert "nan std" not in out
 
 
 def test_runs_of_one_status(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

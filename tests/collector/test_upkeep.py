@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logferry.cli import main
-from logferry_collector.store import Store, open_url
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, shown, upkeep
 from logferry_collector.store.fragment import Sql
 from logferry_collector.where import Query
 from support import postgres
@@ -45,6 +45,28 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
     return json.loads(capsys.readouterr().out)
 
 
+def test_a_pattern_that_the_database_does_not_know_is_an_error_of_who_asks(
+    full: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["results", "status ~ '(?P<name>COMP)'"])
+    assert code == (2 if full.store.url.startswith("postgres") else 0)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://u:secret@h/d", "postgresql://u:…@h/d"),
+        ("postgresql://h/d?user=u&password=secret&x=y", "postgresql://h/d?user=u&password=…&x=y"),
+        ("postgresql://h/d?sslpassword=secret", "postgresql://h/d?sslpassword=…"),
+    ],
+)
+def test_no_password_is_shown(url: str, said: str) -> None:
+    assert shown(url) == said
+    with pytest.raises(StoreRefusedError, match=r"^(?!.*secret)"):
+        open_url("mysql" + url.removeprefix("postgresql"))
+
+
 @pytest.mark.parametrize("to", ["sqlite", "postgres"])
 def test_a_copy_is_equal_whichever_the_databases_are(
     full: Place, root: Path, to: str, capsys: pytest.CaptureFixture[str]
@@ -60,6 +82,22 @@ def test_a_copy_is_equal_whichever_the_databases_are(
     place = Place(root, open_url(target))
     assert place.collect() == 0
     place.store.close()
+
+
+def test_nobody_writes_to_a_store_while_it_is_copied(place: Place, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, refused = open_url(place.store.url, busy_s=0.01), []
+
+    def some(rows: Any) -> Any:
+        with pytest.raises(StoreDownError), other.database.writing():  # type: ignore[attr-defined]
+            pass
+        refused.append(1)
+        return real(rows)
+
+    real = upkeep._some
+    monkeypatch.setattr(upkeep, "_some", some)
+    assert main(["store", "copy", place.store.url, str(root / "copy.db")]) == 0
+    assert len(refused) == 4
+    other.close()
 
 
 def test_a_whole_store_has_no_problems_and_a_damaged_one_says_which(

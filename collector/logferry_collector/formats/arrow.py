@@ -51,7 +51,13 @@ class Parquet:
 
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
         _bound(file.metadata.num_rows, len(file.schema_arrow), file.metadata)
-        yield from file.iter_batches(_BATCH_ROWS)
+        size = 0
+        for batch in file.iter_batches(
+            _BATCH_ROWS
+        ):  # one text may stand for a million rows, of which the head says nothing
+            size += batch.nbytes
+            _bound(0, 0, None, size)
+            yield batch
 
 
 class Arrow(Parquet):

@@ -23,6 +23,8 @@ from logferry_collector.formats.values import literal, plain
 Path = tuple[str, ...]
 _MAPS = frozenset({"config", "metrics", "environment", "exit"})
 _MAX_PLANS = 64
+# Of a name with more dots than anybody nests maps, they are signs as others are.
+_MAX_LEVELS = 20
 
 
 class Columns:
@@ -89,7 +91,7 @@ def _by_name(name: str) -> Path:
 
 def _dotted(section: str, name: str) -> Path:
     parts = tuple(name.split("."))
-    return (section, *parts) if all(parts) else (section, name)
+    return (section, *parts) if all(parts) and len(parts) < _MAX_LEVELS else (section, name)
 
 
 class Plan:

@@ -7,7 +7,7 @@ read whole whenever they change.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from logferry.results import MAX_DOCUMENT_BYTES
 from logferry_collector.formats.columns import Columns
@@ -80,3 +80,15 @@ def refused(data: bytes, reason: str, fault: Fault = Fault.INVALID) -> Parsed:
 def unfinished(data: bytes, reason: str) -> Parsed:
     """Return that a whole file does not parse, and may be half written."""
     return Parsed([], 0, 0, unfinished=reason if data.strip() else "the file is empty")
+
+
+def whole(data: bytes, value: Any, reading: Reading) -> Parsed:
+    """Return what a file that is read whole holds: one document, or a list of them, each refused by itself."""
+    several = isinstance(value, list)
+    parsed = Parsed([], len(data), 0, rows=several)
+    for number, one in enumerate(value if several else [value], 1):
+        try:
+            parsed.documents.append((number, reading.columns.nested(one)))
+        except ValueError as error:
+            parsed.rejects.append(Reject(number if several else 0, Fault.INVALID, str(error)))
+    return parsed

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from logferry_collector.formats.columns import Plan
 from logferry_collector.formats.content import Content, Reading
@@ -62,7 +62,6 @@ class _Feed(Iterator[str]):
 
     raw: list[bytes]
     at: int = 0
-    failed: list[str] = field(default_factory=list)
 
     def __next__(self) -> str:
         if self.at >= len(self.raw):

@@ -91,7 +91,9 @@ def _block(meaning: Meaning, values: Any, place: Any) -> list[tuple[int, list[An
         place = place.args[0]
     if isinstance(place, Node) and place.name == "slice":
         start, stop, step = place.args
-        places = list(range(start, min(stop, start + 100_000), step or 1))
+        span = range(start, stop, step or 1)
+        meaning.spend(len(span))
+        places = list(span)
     else:
         places = meaning.array(place).values
     found = _values(meaning, values)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished
+from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, whole
 from logferry_collector.records import Parsed
 
 # SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
@@ -24,16 +24,14 @@ class JSON:
         return ""
 
     def parse(self, content: Content) -> Parsed:
-        data, columns = content.data, content.reading.columns
+        data = content.data
         try:
             value = decode(data)
         except BeyondError as error:
             return refused(data, str(error))
         except ValueError as error:
             return unfinished(data, f"not JSON: {error}")
-        several = isinstance(value, list)
-        documents = enumerate(value if several else [value], 1)
-        return Parsed([(number, columns.nested(one)) for number, one in documents], len(data), 0, rows=several)
+        return whole(data, value, content.reading)
 
 
 def decode(data: bytes) -> Any:

@@ -53,10 +53,10 @@ def _why(error: ValueError) -> str:
 
 def _last(tail: bytes, number: int, columns: Columns, into: Parsed, *, end: bool) -> str:
     try:
-        document = decode(tail)
+        document = columns.nested(decode(tail))
     except ValueError as error:
         return f"last line: not JSON: {_why(error)}"
     if not end:
         return "last line: without its line feed"
-    into.documents.append((number, columns.nested(document)))
+    into.documents.append((number, document))
     return ""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from logferry.results import COMPLETED, FAILED, KILLED, RUNNING
@@ -88,6 +89,8 @@ _STATUSES = {
 }
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|min|s|m|h|d)")
+# Not even as nanoseconds.
+_NO_TIME = 1e21
 _CLOCK = re.compile(r"(?:(\d+) days? )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
@@ -161,13 +164,20 @@ def _status(value: Any) -> str:
     return _STATUSES.get(text.lower(), text)
 
 
-def _time(value: Any) -> str:
-    """Return a time as the result document has it; a number counts seconds, or thousandths and so on, since 1970."""
+def _time(value: Any) -> Any:
+    """Return a time as the result document has it; a number counts seconds, or thousandths and so on, since 1970.
+
+    What cannot be one stays as it is.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < _NO_TIME:  # so that NaN is none either
+            return value
         seconds = float(value)
         while abs(seconds) > 1e11:  # the year 5138, or thousandths in 1973
             seconds /= 1000
-        return rfc3339(datetime.fromtimestamp(seconds, UTC))
+        with suppress(ValueError, OverflowError):
+            return rfc3339(datetime.fromtimestamp(seconds, UTC))
+        return value
     text = str(value)
     try:
         return rfc3339(datetime.fromisoformat(text)) if len(text) > len("2025-01-01") else text
@@ -183,7 +193,7 @@ def _seconds(value: Any) -> Any:
     clock = _CLOCK.fullmatch(text)
     if clock:
         days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return timedelta(days, seconds, minutes=minutes, hours=hours).total_seconds()
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     spans = _SPAN.findall(text)
     if spans and not _SPAN.sub("", text).strip():
         return sum(float(number) * _UNITS_S[unit] for number, unit in spans)

@@ -16,7 +16,9 @@ from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Conten
 from logferry_collector.records import Parsed
 
 _STEP = 1 << 20
-_PIECE = 512
+# What lies behind a member is copied with it, and a file may be a million members: little at a time. Of zstandard no
+# call has a bound on what it returns, but four bytes make at most a block of 128 KiB.
+_PIECES = {".gz": 4096, ".bz2": 4096, ".xz": 4096, ".zst": 512}
 # xz asks for as much memory as the file says; no preset needs more than 65 MiB.
 _XZ_MEMORY = 128 << 20
 
@@ -29,29 +31,14 @@ def _xz() -> Any:
     return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
 
-class _Zstandard:
-    """One frame, with the interface of the standard library's."""
+def _zstandard() -> Any:
+    import zstandard  # noqa: PLC0415 - most collectors never see such a file
 
-    def __init__(self) -> None:
-        import zstandard  # noqa: PLC0415 - most collectors never see such a file
-
-        # A window is allocated as the file says; no level needs more than 128 MiB.
-        self._stream = zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
-        self.behind = b""
-
-    @property
-    def eof(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._stream.unused_data + self.behind
-
-    def decompress(self, data: bytes) -> bytes:
-        return self._stream.decompress(data)
+    # A window is allocated as the file says; no level needs more than 128 MiB.
+    return zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
 
 
-_OPENERS: dict[str, Callable[[], Any]] = {".gz": _gzip, ".bz2": bz2.BZ2Decompressor, ".xz": _xz, ".zst": _Zstandard}
+_OPENERS: dict[str, Callable[[], Any]] = {".gz": _gzip, ".bz2": bz2.BZ2Decompressor, ".xz": _xz, ".zst": _zstandard}
 CODECS = tuple(_OPENERS)
 
 
@@ -105,33 +92,32 @@ def unpacked(data: bytes, codec: str) -> bytes:
 
     """
     parts: list[bytes] = []
-    size = 0
-    at = 0
+    size = at = 0
     while at < len(data):
         stream = _OPENERS[codec]()
-        for part in _steps(stream, data, at, codec):
-            size += len(part)
-            if size > MAX_UNPACKED:
-                raise BeyondError(f"unpacks to more than {MAX_UNPACKED >> 20} MiB; unpacked it can be read in parts")
-            parts.append(part)
+        while not stream.eof and at < len(data):
+            piece = data[at : at + _PIECES[codec]]
+            at += len(piece)
+            for part in _steps(stream, piece, codec):
+                size += len(part)
+                if size > MAX_UNPACKED:
+                    limit = f"{MAX_UNPACKED >> 20} MiB"
+                    raise BeyondError(f"unpacks to more than {limit}; unpacked it can be read in parts")
+                parts.append(part)
         if not stream.eof:
             raise EOFError
-        at = len(data) - len(stream.unused_data)
+        at -= len(stream.unused_data)
         while codec in {".gz", ".xz"} and at < len(data) and data[at] == 0:  # padding
             at += 1
     return b"".join(parts)
 
 
-def _steps(stream: Any, data: bytes, at: int, codec: str) -> Iterator[bytes]:
-    """Yield what one member holds, little at a time."""
+def _steps(stream: Any, piece: bytes, codec: str) -> Iterator[bytes]:
+    """Yield what a piece of a member unpacks to, little at a time."""
     if codec == ".zst":
-        # No call of it has a bound on what it returns; but four bytes make at most a block of 128 KiB.
-        while not stream.eof and at < len(data):
-            yield stream.decompress(data[at : at + _PIECE])
-            at += _PIECE
-        stream.behind = data[at:]
+        yield stream.decompress(piece)
         return
-    yield stream.decompress(data[at:], _STEP)
+    yield stream.decompress(piece, _STEP)
     if codec == ".gz":
         while stream.unconsumed_tail and not stream.eof:
             yield stream.decompress(stream.unconsumed_tail, _STEP)

@@ -16,7 +16,7 @@ import pickle
 import pickletools
 from typing import Any, NoReturn
 
-from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Content, Reading, refused, unfinished
+from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Content, Reading, refused, unfinished, whole
 from logferry_collector.formats.nodes import Node, RefusedError, node_class
 from logferry_collector.formats.pickled import Meaning, Table
 from logferry_collector.records import Fault, Parsed, Reject
@@ -54,12 +54,7 @@ class Pickle:
             return refused(data, "nested too deep")
         except Exception as error:  # records that fit no library's way to keep its data fail in any way
             return refused(data, str(error)[:200] if isinstance(error, ValueError) else f"no data: {error!r:.200}")
-        columns = content.reading.columns
-        if isinstance(found, Table):
-            return _rows(found, content)
-        several = isinstance(found, list)
-        documents = enumerate(found if several else [found], 1)
-        return Parsed([(number, columns.nested(one)) for number, one in documents], len(data), 0, rows=several)
+        return _rows(found, content) if isinstance(found, Table) else whole(data, found, content.reading)
 
 
 def _rows(table: Table, content: Content) -> Parsed:

@@ -52,7 +52,7 @@ class Meaning:
 
         """
         self._left -= count
-        if self._left < 0:
+        if count < 0 or self._left < 0:
             raise BeyondError(f"more than {MAX_CELLS} values, each counted as often as it occurs")
 
     def value(self, found: Any, depth: int = MAX_DEPTH) -> Any:

@@ -4,6 +4,8 @@ Read by PyYAML's safe loader, which makes plain data and nothing else. Before th
 counts as all that it stands for, so that a few lines cannot grow to billions of values. A key that comes twice in a
 map is refused, where PyYAML would keep the last. `1e-3` is a number, as everybody but YAML 1.1 thinks. The beginning of
 a YAML file is often a whole one: a file that is half written may be taken in, and is again when the rest is there.
+
+Most YAML files are settings of something. So one in which no document says that it is a result is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished
+from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, whole
 from logferry_collector.formats.json import MAX_DEPTH
+from logferry_collector.formats.meaning import section_of_word
 from logferry_collector.formats.values import plain
 from logferry_collector.records import Parsed
 
 MAX_NODES = 1_000_000
+_MARKS = frozenset({"experiment_id", "run_id", "status", "metrics"})
+_NO_RESULT = f"no result: one in YAML has {', '.join(sorted(_MARKS))}, or an outcome by a well-known name, as accuracy"
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+")
 
 
@@ -48,10 +53,14 @@ class YAML:
             return refused(data, f"not plain data: {error}")
         if not values:
             return unfinished(data, "no document is in it")
-        several = len(values) > 1 or isinstance(values[0], list)
-        rows = values[0] if len(values) == 1 and several else values
-        nested = content.reading.columns.nested
-        return Parsed([(number, nested(one)) for number, one in enumerate(rows, 1)], len(data), 0, rows=several)
+        parsed = whole(data, values if len(values) > 1 else values[0], content.reading)
+        return parsed if _tells(parsed) else refused(data, _NO_RESULT)
+
+
+def _tells(parsed: Parsed) -> bool:
+    """Say whether there is a result among the documents; what is no map at all is refused by itself."""
+    maps = [one for _, one in parsed.documents if isinstance(one, dict)]
+    return not maps or any(name in _MARKS or section_of_word(name) == "metrics" for one in maps for name in one)
 
 
 def _bound(data: bytes) -> None:

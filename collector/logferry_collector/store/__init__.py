@@ -125,7 +125,7 @@ def url_of(settings: Settings) -> str:
 
 def shown(url: str) -> str:
     """Return a URL without its password, for messages and files that others read."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:…@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1…", re.sub(r"(//[^/@:]*):[^/]*@", r"\1:…@", url))
 
 
 def open_url(url: str, *, busy_s: float = 10.0) -> Store:
@@ -146,7 +146,7 @@ def open_url(url: str, *, busy_s: float = 10.0) -> Store:
         return Relational(Postgres(url))
     if separator and scheme != "sqlite" and "/" not in scheme:
         raise StoreRefusedError(
-            f"store {url!a} is neither a path nor sqlite:PATH nor postgresql://…; set LOGFERRY_STORE to one"
+            f"store {shown(url)!r} is neither a path nor sqlite:PATH nor postgresql://…; set LOGFERRY_STORE to one"
         )
     path = (rest.removeprefix("//") if scheme == "sqlite" and separator else url) or ""
     if not path:

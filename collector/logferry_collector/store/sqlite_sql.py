@@ -68,7 +68,8 @@ class SQLiteSQL:
         return sql(f"? {'DESC' if desc else 'ASC'} NULLS LAST", _value(operand))
 
     def grouped(self, operand: Operand) -> Sql:
-        return _value(operand)
+        # What is taken out of JSON does not tell true from 1, nor a list from its text.
+        return sql("?, ?", _raw(operand), _is_of(operand, "true", "false", "array", "object"))
 
     def json(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("(? -> ?)", operand.column, _path(operand.path))

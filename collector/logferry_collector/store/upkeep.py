@@ -36,10 +36,11 @@ def copy(source: Relational, target: Relational) -> int:
     with target.database.writing() as session:
         if session.run(Sql("SELECT 1 FROM file LIMIT 1")):
             raise StoreRefusedError(f"store {target.url} is not empty; copy to one that is")
-        for table, columns in _TABLES.items():
-            rows = source.database.rows(Sql(f"SELECT {columns} FROM {table}"))
-            for some in _some(rows):
-                session.insert(table, columns, some)
+        # Nobody writes meanwhile: cursors of one moment beside rows of another would be believed for ever.
+        with source.database.writing():
+            for table, columns in _TABLES.items():
+                for some in _some(source.database.rows(Sql(f"SELECT {columns} FROM {table}"))):
+                    session.insert(table, columns, some)
         _show_all(target, session)
     return target.counts()[0]
 
