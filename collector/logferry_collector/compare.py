@@ -53,7 +53,7 @@ def compare(arguments: list[str]) -> int:
         raise UsageError(f"compare: two to {_MOST} runs stand side by side; 'logferry runs' lists them")
 
     def question(reader: Reader) -> int:
-        documents = {label: reader.run(label) for label in labels}
+        documents = dict(zip(labels, reader.runs(labels), strict=True))
         if len({(one["experiment_id"], one["run_id"]) for one in documents.values()}) < len(labels):
             raise UsageError(f"compare: some of {', '.join(labels)} are the same run; 'logferry runs' lists all")
         found = differences(documents, same=options.all)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from logferry_collector.discover import Discover
 from logferry_collector.formats import Content, Format, Packed, Reading, format_of
+from logferry_collector.formats.content import HEAD_BYTES
 from logferry_collector.identity import NoResultError, record_of
 from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.rotated import original_of, stands
@@ -179,7 +180,7 @@ class Consolidator:
         # A time far in the future is that of another clock, which says nothing.
         settled = age_ns >= self._settle_ns or age_ns < -self._settle_ns
         if behind is None:
-            head = beginning(fd) if form.grows and part.start else b""
+            head = beginning(fd, HEAD_BYTES) if form.grows and part.start else b""
             parsed = form.parse(Content(part.data, part.lines, settled and part.at_end, head, self._reading))
         else:
             parsed = Parsed(

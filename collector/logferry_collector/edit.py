@@ -91,7 +91,7 @@ def _edit(options: argparse.Namespace, edit: dict[str, Any]) -> int:
     def question(reader: Reader) -> int:
         runs = _named(reader, options.runs)
         code = _write(reader, runs, edit)
-        documents = [reader.run("/".join(run)) for run in runs]
+        documents = reader.runs(map("/".join, runs))
         shown = ("experiment_id", "run_id", "tags", "notes")
         if options.json:
             print_json([{name: document.get(name) for name in shown} for document in documents])
@@ -107,7 +107,7 @@ def _edit(options: argparse.Namespace, edit: dict[str, Any]) -> int:
 
 
 def _named(reader: Reader, texts: list[str], *, ended: bool = False) -> list[_Run]:
-    documents = [reader.run(text) for text in texts]
+    documents = reader.runs(texts)
     for document in documents:
         if ended and document.get("status") == RUNNING:
             raise UsageError(f"rm: run {document['run_id']} is still RUNNING; end it first")

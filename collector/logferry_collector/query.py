@@ -10,7 +10,7 @@ What is read is taken in first where no collector runs for the home, so that an 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -97,8 +97,17 @@ class Reader:
             UnknownRunError: no run, or more than one.
 
         """
+        return self.runs([text])[0]
+
+    def runs(self, texts: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the result of each run that one of some texts means; see `run`.
+
+        Raises:
+            UnknownRunError: a text means no run, or more than one.
+
+        """
         query = self._fresh_query()
-        return document_of(self.store, query, *only_run(self.store, text))
+        return [document_of(self.store, query, *only_run(self.store, text)) for text in texts]
 
     def rejects(self) -> list[tuple[str, Reject]]:
         """Return what was refused, by path."""

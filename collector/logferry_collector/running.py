@@ -79,7 +79,7 @@ def held(home: Home, url: str) -> str:
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         status = json.loads(read_plain(status_path(home)))
         if status["store"] == shown(url) and status["held"]:
-            return f"the collector is held back by the store {url}: {status['held'][0]['error']}"
+            return f"the collector is held back by the store {shown(url)}: {status['held'][0]['error']}"
     return ""
 
 

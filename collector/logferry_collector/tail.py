@@ -124,9 +124,9 @@ def marker(fd: int, offset: int) -> bytes:
     return digest(_read(fd, size, offset - size))
 
 
-def beginning(fd: int) -> bytes:
+def beginning(fd: int, size: int) -> bytes:
     """Return the first bytes of a file, where a header says what its lines mean."""
-    return _read(fd, MARKER_BYTES, 0)
+    return _read(fd, size, 0)
 
 
 def digest(data: bytes) -> bytes:

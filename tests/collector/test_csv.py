@@ -231,3 +231,13 @@ def test_flat_json_of_pandas_gets_its_sections(place: Place) -> None:
     place.collect()
     for document in place.documents():
         assert (document["config"], document["metrics"], document["other"]) == ({"lr": 0.1}, {"acc": 0.5}, 1)
+
+
+def test_a_header_of_any_width_is_known_to_rows_that_come_later(place: Place) -> None:
+    names = ",".join(f"metrics.column_{number}" for number in range(15_000))
+    place.append("e/wide.csv", f"run_id,{names}")
+    place.collect()
+    place.append("e/wide.csv", "a" + ",1" * 15_000)
+    place.append("e/long.csv", "x" * (1 << 20), "1")
+    place.collect()
+    assert (place.ids(), place.faults()) == (["a"], [("long.csv", 0, "invalid")])

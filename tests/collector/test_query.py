@@ -14,7 +14,7 @@ import pytest
 
 import logferry_collector.frames
 from logferry_collector.frames import MissingPackageError
-from logferry_collector.query import open_store
+from logferry_collector.query import Reader, open_store
 from logferry_collector.results import UnknownRunError
 from logferry_collector.running import sole_collector
 from logferry_collector.where import WhereError
@@ -231,6 +231,14 @@ def test_true_and_one_and_lists_and_what_is_missing_are_groups_of_their_own(each
     found = [run["run_id"] for run in results.best("acc", "config.v")]
     assert found == [f"r-{number}" for number in (1, 10, 2, 4, 5, 6, 8, 9)]  # r-10 has no value, as r-7
     assert len(list(results.best("acc", "loss"))) == 3
+
+
+def test_many_runs_are_one_question(place: Place) -> None:
+    sweep(place)
+    asked: list[int] = []
+    reader = Reader(place.store, place.home, take_in=lambda: asked.append(1))
+    assert [run["run_id"] for run in reader.runs(["0.1-0", "e/0.2-3"])] == ["0.1-0", "0.2-3"]
+    assert len(asked) == 1
 
 
 def test_what_is_sorted_last_is_counted(place: Place) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from logferry.cli import main
+from logferry_collector import running
 from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, shown, upkeep
 from logferry_collector.store.fragment import Sql
 from logferry_collector.where import Query
@@ -61,8 +62,10 @@ def test_a_pattern_that_the_database_does_not_know_is_an_error_of_who_asks(
         ("postgresql://h/d?sslpassword=secret", "postgresql://h/d?sslpassword=…"),
     ],
 )
-def test_no_password_is_shown(url: str, said: str) -> None:
+def test_no_password_is_shown(place: Place, url: str, said: str) -> None:
     assert shown(url) == said
+    running.write_status(place.home, {"store": said, "held": [{"error": "down"}]})
+    assert running.held(place.home, url) == f"the collector is held back by the store {said}: down"
     with pytest.raises(StoreRefusedError, match=r"^(?!.*secret)"):
         open_url("mysql" + url.removeprefix("postgresql"))
 

@@ -17,6 +17,8 @@ from logferry_collector.records import Fault, Parsed, Reject
 MAX_UNPACKED = MAX_DOCUMENT_BYTES
 # Rows times columns of one table that is read whole; as documents they take a few hundred bytes each.
 MAX_CELLS = 5_000_000
+# Read again with every row that is appended: twenty thousand names fit, each of fifty signs.
+HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Content:
         lines: how many lines lie before `data`.
         end: nothing was written for the settle time and `data` reaches to the end of the file: a last line without its
             line feed is whole if it parses.
-        head: the beginning of the file, for a format whose first line says what the others mean.
+        head: the first `HEAD_BYTES` of the file, for a format whose first line says what the others mean.
         reading: what the configuration says.
 
     """

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from logferry_collector.formats.columns import Plan
-from logferry_collector.formats.content import Content, Reading
+from logferry_collector.formats.content import HEAD_BYTES, Content, Reading
 from logferry_collector.formats.values import literal
 from logferry_collector.records import Fault, Parsed, Reject
 
@@ -81,12 +81,15 @@ def _header(content: Content) -> _Header | None:
         ValueError: the first line is no header.
 
     """
-    raw = (content.head or content.data).split(b"\n")
+    head = content.head or content.data[:HEAD_BYTES]
+    raw = head.split(b"\n")
     at = 0
     while at < len(raw) - 1 and (not raw[at].strip() or raw[at].startswith(b"#")):
         at += 1
     if raw[at].startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("is UTF-16; save it as UTF-8")
+    if at == len(raw) - 1 and len(head) == HEAD_BYTES:
+        raise ValueError(f"no header in the first {HEAD_BYTES} bytes")
     if at == len(raw) - 1:
         return None
     found: _Header | None = None
