@@ -113,7 +113,7 @@ class Consolidator:
 
     def forget_void_rejects(self) -> None:
         """Drop the rejects of files that are gone and of directories that can be listed: nothing is left to mend."""
-        void = {name for name, _ in self._store.rejects() if not _exists(name) or self._discover.lists(name)}
+        void = {name for name, _ in self._store.rejects() if not exists(name) or self._discover.lists(name)}
         if void:
             self._store.drop_rejects(sorted(void))
             self._discover.forget(void)
@@ -267,7 +267,7 @@ def _name(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
     """Say whether the file is there that `_name` gave this name."""
     escaped = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), name.encode())
     return _there(name) or _there(escaped)

@@ -93,13 +93,13 @@ def _points(found: Results, names: list[str], by: str | None) -> tuple[list[Seri
     series: dict[str, Series] = {}
     left_out = 0
     for x, y, *group in found.values([*names, *([by] if by else [])]):
-        measured = number(y)
-        if not is_there(x) or not is_number(measured) or not is_there(measured):
+        at, measured = number(x), number(y)
+        if not is_there(at) or not is_number(measured) or not is_there(measured):
             left_out += 1
             continue
         name = str(plain(group[0])) if group else names[1]
         into = series.setdefault(name, Series(name))
-        into.x.append(number(x))
+        into.x.append(at)
         into.y.append(measured)
     return sorted(series.values(), key=lambda one: one.name), left_out
 
@@ -114,12 +114,13 @@ def _bands(found: Results, names: list[str], options: argparse.Namespace) -> tup
     left_out = 0
     for row in groups:
         mean, width = row.get(f"{y_name}.mean"), row.get(f"{y_name}.{options.band}") or 0.0
-        if mean is None or not is_there(row[x_name]) or not is_there(mean):
+        at = number(row[x_name])
+        if mean is None or not is_there(at) or not is_there(mean):
             left_out += row["n"]
             continue
         name = str(plain(row[by_name])) if by_name else names[1]
         into = series.setdefault(name, Series(name))
-        into.x.append(row[x_name])
+        into.x.append(at)
         into.y.append(mean)
         into.low.append(mean - width)
         into.high.append(mean + width)

@@ -13,6 +13,7 @@ from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
 from logferry_collector.export import plain
+from logferry_collector.formats import values
 from logferry_collector.output import print_json, print_table
 from logferry_collector.query import Reader
 from logferry_collector.store import QueryError
@@ -42,7 +43,7 @@ def _ask(reader: Reader, query: str, form: str) -> int:
 
 
 def _print(form: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    shown = [[value.hex() if isinstance(value, bytes) else value for value in row] for row in rows]
+    shown = [[value.hex() if isinstance(value, bytes) else values.plain(value) for value in row] for row in rows]
     if form == "json":
         print_json([dict(zip(columns, row, strict=True)) for row in shown])
     elif form == "csv":

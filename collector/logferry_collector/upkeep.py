@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -10,6 +9,7 @@ from typing import cast
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
 from logferry_collector.config import load_config
+from logferry_collector.consolidate import exists
 from logferry_collector.output import print_json
 from logferry_collector.running import AlreadyRunningError, sole_collector
 from logferry_collector.store import StoreDownError, StoreRefusedError, open_url, url_of
@@ -78,7 +78,7 @@ def _check(url: str, *, as_json: bool) -> int:
 def _rebuild(url: str, home: Home, config: Path | None, *, forgetting: bool, as_json: bool) -> int:
     below = f"{home.results}/"
     with closing(_open(url)) as found:
-        gone = [path for path in gone_with_rows(found, below) if not os.path.lexists(path)]
+        gone = [name for name in gone_with_rows(found, below) if not exists(name)]
         if gone and not forgetting:
             complain(f"{len(gone)} files are gone whose rows are kept, {gone[0]} first; --forget rebuilds without them")
             return NO

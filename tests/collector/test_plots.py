@@ -100,3 +100,12 @@ def test_what_cannot_be_meant_is_said(
 ) -> None:
     assert main(["plot", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_lines_leave_out_what_points_leave_out(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.append("e/r.jsonl", *({"metrics": {"x": x, "acc": 1}} for x in (1, 2, "Infinity", "NaN")))
+    for lines in ([], ["--lines"]):
+        assert main(["plot", "x", "acc", *lines]) == 0
+        out, err = capsys.readouterr()
+        assert "Infinity" not in out
+        assert "lack a value, or have NaN, and are not drawn" in err

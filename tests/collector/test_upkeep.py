@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_a_pattern_that_the_database_does_not_know_is_an_error_of_who_asks(
     code = main(["results", "status ~ '(?P<name>COMP)'"])
     assert code == (2 if full.store.url.startswith("postgres") else 0)
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_every_type_of_the_database_can_be_printed(
+    home: Path, node_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    monkeypatch.setenv("LOGFERRY_STORE", postgres.shared().fresh_url())
+    some = "1.5 n, 'NaN'::numeric nan, DATE '2025-01-02' d, interval '1 minute' i, 'a'::bytea b, gen_random_uuid() u"
+    assert main(["sql", f"SELECT {some}", "--format", form]) == 0
+    out = capsys.readouterr().out
+    assert all(text in out for text in ("1.5", "2025-01-02", "60", "61"))
 
 
 @pytest.mark.parametrize(
@@ -148,3 +160,10 @@ def test_what_was_taken_in_from_elsewhere_stays(full: Place, root: Path, capsys:
     capsys.readouterr()
     assert said(capsys, "store", "rebuild")["results"] == 4
     assert full.ids("only_here = 1") == ["far"]
+
+
+def test_a_file_whose_name_is_no_text_is_there(full: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    named = os.fsencode(full.home.results / "e") + b"/\xff.json"
+    Path(os.fsdecode(named)).write_text('{"run_id": "odd"}')
+    full.settle()
+    assert said(capsys, "store", "rebuild")["results"] == 4
