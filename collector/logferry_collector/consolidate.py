@@ -181,7 +181,7 @@ class Consolidator:
         settled = age_ns >= self._settle_ns or age_ns < -self._settle_ns
         if behind is None:
             head = beginning(fd, HEAD_BYTES) if form.grows and part.start else b""
-            parsed = form.parse(Content(part.data, part.lines, settled and part.at_end, head, self._reading))
+            parsed = _parsed(form, Content(part.data, part.lines, settled and part.at_end, head, self._reading))
         else:
             parsed = Parsed(
                 [],
@@ -245,6 +245,13 @@ class Consolidator:
         old = state or FileState(_name(found.path), 0, UNASKABLE)
         new = replace(old, version=old.version + 1, stamp=stamp)
         return _Step(found, stamp, Intake(new, [], [reject], None))
+
+
+def _parsed(form: Format, content: Content) -> Parsed:
+    try:
+        return form.parse(content)
+    except Exception as error:  # a format that breaks its word stops its own file only
+        raise UnreadableError(f"cannot be read, please report: {type(error).__name__}: {error}") from error
 
 
 def _nothing_new(new: FileState, old: FileState, part: Slice, form: Format) -> bool:

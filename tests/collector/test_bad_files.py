@@ -246,3 +246,16 @@ def test_of_a_key_that_stands_twice_the_last_counts(place: Place) -> None:
     place.write("e/r.json", '{"status": "RUNNING", "status": "FAILED"}')
     place.collect()
     assert place.documents()[0]["status"] == "FAILED"
+
+
+def test_a_format_that_raises_against_its_word_stops_that_file_only(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(_self: object, _content: object) -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(JSON, "parse", parse)
+    place.write("e/r.json", SAMPLE)
+    place.append("e/all.jsonl", {"run_id": "s"})
+    place.collect()
+    assert (place.ids(), place.faults()) == (["s"], [("r.json", 0, "unreadable")])
