@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit guards bench soak fuzz models clean
+.PHONY: demo test lint types unit guards bench soak fuzz deep models clean
 
 demo: $(VENV)/.demo  ## 30 small models trained in parallel, through all of logferry
 	@$(BIN)/logferry demo
@@ -22,7 +22,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy tests/typing/api.py
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not guard"
+	$(BIN)/pytest -q -n 4 --maxschedchunk 2 -m "not guard"
 
 guards: $(VENV)/.dev  ## ratios of times, alone on the machine
 	$(BIN)/pytest -q -m guard
@@ -36,8 +36,11 @@ soak: $(VENV)/.dev  ## ten minutes of killing everything, then an oracle; SECOND
 fuzz: $(VENV)/.dev  ## a million mutated inputs; INPUTS= for fewer, SEED= to repeat one
 	$(BIN)/python tests/fuzz/fuzz.py --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
 
-models: $(VENV)/.dev  ## the state machines and crashes at every step, deep; MODELS_FACTOR= times as many examples
-	MODELS=deep $(BIN)/pytest -q --timeout 7200 tests/models
+deep: $(VENV)/.dev  ## every test at its full size, without the models; TESTS_FACTOR= times as many examples
+	TESTS=deep $(BIN)/pytest -q --timeout 7200 -m "not guard" --ignore tests/models
+
+models: $(VENV)/.dev  ## the state machines and crashes at every step, deep; TESTS_FACTOR= times as many examples
+	TESTS=deep $(BIN)/pytest -q --timeout 7200 tests/models
 
 $(VENV)/.base:
 	python3 -m venv $(VENV)

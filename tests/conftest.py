@@ -16,6 +16,9 @@ from support.node import Node
 
 profiles()
 
+# What takes longest begins first, so that nothing long is left alone at the end; the rest stays in its order.
+_FIRST = ("soak", "models", "fuzz", "system")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
@@ -25,6 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         postgres.end_shared()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.parent.name
+        return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

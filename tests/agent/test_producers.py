@@ -7,12 +7,13 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry import wire
 from logferry_agent.ledger import Ledger, Row
 from logferry_agent.producers import MAX_PRODUCERS, Entry, Old, Producers, Refused, Taken, checked_about
+from support.depth import depth
 from support.journals import ABOUT, spool_records
 
 A = "aaaaaaaa"
@@ -94,7 +95,7 @@ def test_an_about_map_that_cannot_be_is_refused(about: dict[str, Any]) -> None:
 
 
 @given(st.integers(0, 1 << 30))
-@settings(max_examples=150, deadline=None)
+@depth(50)
 def test_whatever_is_sent_twice_late_or_on_old_connections_is_journalled_once_and_in_order(seed: int) -> None:
     """A producer over a network that repeats and reorders; the agent may lose what is not durable and restart."""
     chance, ledger = random.Random(seed), Ledger()

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from logferry.cli import main
@@ -21,6 +21,7 @@ from logferry_collector.columns import columns_of
 from logferry_collector.store import open_url
 from support import postgres
 from support.collecting import Place
+from support.depth import depth
 
 METRICS = st.one_of(
     st.none(),
@@ -28,7 +29,7 @@ METRICS = st.one_of(
     st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6),
     st.sampled_from(["NaN", "Infinity"]),
 )
-SLOW = settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+SLOW = settings(depth(8), phases=[Phase.generate])
 
 
 def rows() -> st.SearchStrategy[list[dict[str, Any]]]:

@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry_collector.export import to_csv
 from logferry_collector.formats import Content
 from logferry_collector.formats.csv import CSV
 from support.collecting import SAMPLE, Place
+from support.depth import depth
 
 FILE = "e/all.csv"
 
@@ -157,7 +158,7 @@ def _as_text(value: Any) -> bool:
     return isinstance(value, str) and (value[0] in "-.0123456789[{\ufeff" or value.lower() in WORDS)
 
 
-@settings(max_examples=60, deadline=None)
+@depth(30)
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8), st.integers(0, 200))
 def test_what_the_csv_module_wrote_comes_back_equal_however_it_is_cut(rows: list[Any], cut: int) -> None:
     rows = [row for row in rows if not any(map(_as_text, row))]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry_collector.config import CollectorConfig
@@ -31,6 +31,7 @@ from logferry_collector.formats.nodes import node_class
 from logferry_collector.formats.pickle import Pickle
 from logferry_collector.formats.pickled import Meaning
 from support.collecting import SAMPLE, Place
+from support.depth import depth
 
 OPEN = Reading(pickle=True)
 PROTOCOLS = range(6)
@@ -311,7 +312,7 @@ def test_reading_needs_and_touches_neither_pandas_nor_numpy(root: Path) -> None:
     assert done.stdout == b"2 set()\n"
 
 
-@settings(max_examples=300, deadline=None)
+@depth(60)
 @given(st.data())
 def test_a_pickle_that_is_cut_or_flipped_never_raises(data: st.DataObject) -> None:
     whole = bytearray(SEEDS[data.draw(st.integers(0, len(SEEDS) - 1))])

@@ -7,6 +7,7 @@ import os
 import pty
 import struct
 import sys
+from collections.abc import Iterator
 from fcntl import ioctl
 from pathlib import Path
 from subprocess import Popen
@@ -61,13 +62,16 @@ def test_a_plain_cell_is_cut_and_an_id_is_not(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.splitlines()[1] == "r" * 90 + "  " + "n" * 59 + "…"
 
 
-def on_a_terminal(*arguments: str) -> list[str]:
-    """Run the command line on a terminal of 100 columns; return its lines."""
+def on_a_terminal(*commands: list[str]) -> Iterator[list[str]]:
+    """Run command lines on a terminal of 100 columns; return the lines of each."""
     master, slave = pty.openpty()
     ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    command = [sys.executable, "-c", "import sys; from logferry.cli import main; sys.exit(main(sys.argv[1:]))"]
+    script = (
+        "import json, sys; from logferry.cli import main\n"
+        "for one in json.loads(sys.argv[1]): assert main(one) == 0; print('\\f')"
+    )
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | {"TERM": "dumb"}
-    process = Popen([*command, *arguments], stdout=slave, env=environment)
+    process = Popen([sys.executable, "-c", script, json.dumps(commands)], stdout=slave, env=environment)
     os.close(slave)
     text = b""
     try:
@@ -77,20 +81,21 @@ def on_a_terminal(*arguments: str) -> list[str]:
         pass
     os.close(master)
     assert process.wait(30) == 0
-    return text.decode().splitlines()
+    for said in text.decode().split("\f")[: len(commands)]:
+        yield said.strip("\r\n").split("\r\n")
 
 
 def test_every_table_fits_a_terminal(place: Place) -> None:
     for run in ("20250730T130000Z-node17-abcdefgh", "20250730T130001Z-node17-ijklmnop"):
         config = {f"setting-{number}": (run if number < 20 else "x") * 9 for number in range(30)}
         place.append("e/r.jsonl", {"run_id": run, "config": config | {"run": run * 5}, "metrics": {"a": 1.5} | config})
-    for arguments in (["results"], ["runs"], ["compare", "abcdefgh", "ijklmnop"], ["sql", "SELECT * FROM results"]):
-        lines = on_a_terminal(*arguments)
-        assert max(map(len, lines)) <= 100
-        assert arguments[0] == "compare" or len(lines) <= 6
-    assert "20250730T130000Z-node17-abcdefgh" in on_a_terminal("results")[1]
-    assert "more columns do not fit here; --columns chooses, --json has all: " in " ".join(on_a_terminal("results"))
-    assert max(map(len, on_a_terminal("show", "abcdefgh"))) <= 100
+    short = [["results"], ["runs"], ["sql", "SELECT * FROM results"]]
+    long = [["compare", "abcdefgh", "ijklmnop"], ["show", "abcdefgh"]]
+    tables = list(on_a_terminal(*short, *long))
+    assert all(max(map(len, lines)) <= 100 for lines in tables)
+    assert all(len(lines) <= 6 for lines in tables[: len(short)])
+    assert "20250730T130000Z-node17-abcdefgh" in tables[0][1]
+    assert "more columns do not fit here; --columns chooses, --json has all: " in " ".join(tables[0])
 
 
 def test_compare_takes_maps_apart_and_leaves_out_what_says_nothing(

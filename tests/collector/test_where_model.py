@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.collecting import Place
+from support.depth import depth
 from support.oracle import Tree, holds, text_of
 
 VALUES: list[Any] = [
@@ -82,7 +83,7 @@ def filled(each_place: Place) -> Place:
     return each_place
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@depth(30)
 @given(tree=trees())
 @example(tree=("config.x", "!=", "[]"))
 @example(tree=("config.x", "in", ["", "[]"]))

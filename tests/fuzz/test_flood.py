@@ -11,16 +11,17 @@ import zmq
 
 from mutation import Mutator, split
 from real import real
+from support.depth import sized
 from support.node import Node, wait_for
 from targets import frames, spools
 
 SEED = 7
-FRAMES, CONNECTIONS, SPOOLS = 1500, 20, 40
+FRAMES, CONNECTIONS, SPOOLS = sized(600, 1500), 20, sized(20, 40)
 # Logs while the flood goes on.
 JOB = """
 import logferry, sys
 with logferry.init("honest", run_id=sys.argv[1]) as run:
-    for number in range(6000):
+    for number in range(2000):
         run.info("Step", step=number)
         if number % 100 == 0:
             run.flush(timeout=10)

@@ -13,7 +13,7 @@ from mutation import Mutator, split
 from targets import TARGETS
 
 SEED = 4
-INPUTS = {"frames": 600, "spools": 250, "journals": 200, "results": 400 * len(FORMATS), "ingest": 60, "runlogs": 100}
+INPUTS = {"frames": 300, "spools": 100, "journals": 80, "results": 150 * len(FORMATS), "ingest": 30, "runlogs": 50}
 FOUND = sorted((Path(__file__).parent / "found").iterdir())
 
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry_agent.fs import write_all
+from support.depth import depth
 from support.disk import PAGE
 from support.fakefs import ERRNOS, SHORT, Crash, FakeFileSystem
 
@@ -234,7 +235,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(0, 1 << 30))
-@settings(max_examples=50, deadline=None)
+@depth(20)
 def test_whatever_was_done_with_all_synced_a_power_failure_changes_nothing(
     steps: list[tuple[str, str, str, int, int]], seed: int
 ) -> None:
