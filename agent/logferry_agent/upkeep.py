@@ -113,17 +113,21 @@ class Upkeep:
         )
 
     async def _scan(self) -> bool:
-        await self._call(self._find_uncompressed)
+        if self._writer.config.compress != "none":
+            found = await self._call(self._uncompressed)
+            # Asked afterwards: whoever renames notes it first, and looks for that very file after a crash.
+            in_use = await self._state.call(self._state.current_files)
+            self._to_compress |= {path for file, path in found.items() if file not in in_use}
         await self.prune(asked=False)
         return True
 
-    def _find_uncompressed(self) -> None:
-        if self._writer.config.compress == "none":
-            return
-        for run in runs(self._home):
-            for log in in_order(path.name for path in run.path.iterdir()):
-                if log.host == self._writer.host and not log.current and not log.packed:
-                    self._to_compress.add(run.path / log.name)
+    def _uncompressed(self) -> dict[tuple[str, str, str], Path]:
+        return {
+            (run.experiment, run.run, log.name): run.path / log.name
+            for run in runs(self._home)
+            for log in in_order(path.name for path in run.path.iterdir())
+            if log.host == self._writer.host and not log.current and not log.packed
+        }
 
     async def _compress(self, path: Path) -> bool:
         await self._call(self._compress_now, path, self._writer.config.compress)

@@ -13,12 +13,13 @@ import pytest
 
 from logferry_agent import upkeep
 from logferry_agent.compression import compress
+from logferry_agent.current_file import CurrentFile
 from logferry_agent.fs import FileSystem
 from logferry_agent.logset import blocks
 from logferry_agent.rotation import LogFile, expired, in_order, is_due, parse_name, rotated_name
 from logferry_agent.verify import verify_run
 from support.fakefs import Crash, FakeFileSystem
-from support.writerrig import START_NS, rig
+from support.writerrig import START_NS, Rig, rig
 
 HOUR_NS = 3600 * 10**9
 
@@ -204,3 +205,34 @@ def test_a_run_that_was_removed_soon_after_its_end_stays_removed(root: Path, mon
             assert not one.run_logs().path.exists()
 
     asyncio.run(main())
+
+
+def test_a_file_whose_renaming_was_cut_short_is_not_compressed_before_that_is_finished(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: CurrentFile) -> None:
+        await asyncio.Event().wait()
+
+    def rotated(one: Rig) -> list[str]:
+        return [name for name in os.listdir(one.run_logs().path) if name.endswith("-1.jsonl")]
+
+    async def die_between_name_and_note() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(CurrentFile, "leave", never)
+            async with rig(root, rotate_bytes=4096) as one:
+                one.hello("aaaaaaaa")
+                one.steps("aaaaaaaa", 1, 60)
+                await one.until(lambda: one.run_logs().path.exists() and rotated(one))
+
+    async def go_on() -> None:
+        async with rig(root, rotate_bytes=4096) as one:
+            await one.writer._upkeep._scan()
+            await one.until(lambda: not one.writer._upkeep._to_compress)
+            assert rotated(one)
+            one.steps("aaaaaaaa", 61, 70)
+            await one.quiet()
+            await one.until(lambda: not rotated(one))
+            assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 71)]
+
+    asyncio.run(die_between_name_and_note())
+    asyncio.run(go_on())
