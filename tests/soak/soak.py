@@ -28,6 +28,8 @@ from schedule import DISKS, PLACES, SERVICES, Action, schedule
 SETTLE_S = 120.0
 # What no service should ever have to say.
 _NEVER = ("Traceback", "please report", "CRITICAL", "cannot be read")
+# What a kill in the middle of a call leaves is kept, and said.
+_TORN = "/journal/bad/spool-"
 # So that files rotate, segments roll, checkpoints are many and a spool is full soon without an agent.
 _CONFIG = """spool_bytes = 4000000
 [agent]
@@ -148,7 +150,7 @@ class Soak:
         """Return what processes came to, or said, that they never should."""
         said = [said for service in self.services.values() for said in service.unexpected]
         for path in self.root.glob("*.log"):
-            text = path.read_text(errors="replace")
+            text = "".join(line for line in path.open(errors="replace") if _TORN not in line)
             said += [f"{path} says {word!r}" for word in _NEVER if word in text]
         return [*self.jobs.unexpected, *said]
 
