@@ -162,7 +162,7 @@ class State:
         return [_checkpoint(row) for row in rows]
 
     def current_files(self) -> set[tuple[str, str, str]]:
-        """Return (experiment, run, name) of all files that events may still be written to, or that are being renamed."""
+        """Return (experiment, run, name) of all files that events may still go to, or whose renaming is noted."""
         rows = self._db.execute(
             "SELECT experiment, run, name FROM outputs WHERE final = 0 AND name IS NOT NULL "
             "UNION SELECT experiment, run, rotating FROM outputs WHERE rotating IS NOT NULL"
