@@ -24,6 +24,8 @@ _SHARED = "TEST_POSTGRES_DIRECTORY"
 _USER: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 _FAST = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=60", "-c", "shared_buffers=64MB"]
 
+# The process that made the shared directory removes it, and no other.
+_OWNERS: set[int] = set()
 # Reaped by their parent only, which may end before them.
 _STARTED: list[subprocess.Popen[bytes]] = []
 
@@ -101,11 +103,15 @@ class Server:
 
 
 def share() -> None:
-    """Say, before there are any workers, where they find the server."""
-    os.environ.setdefault(_SHARED, tempfile.mkdtemp(prefix="lf-pg-"))
+    """Say, before there are any workers, where they find the server; a session within another uses that one's."""
+    if _SHARED not in os.environ:
+        os.environ[_SHARED] = tempfile.mkdtemp(prefix="lf-pg-")
+        _OWNERS.add(os.getpid())
 
 
 def end_shared() -> None:
+    if os.getpid() not in _OWNERS:
+        return
     directory = Path(os.environ.pop(_SHARED))
     Server(directory / "server").stop()
     shutil.rmtree(directory, ignore_errors=True)
@@ -115,6 +121,7 @@ def shared() -> Server:
     """Return the session's server, started by whoever asks first."""
     directory = Path(os.environ[_SHARED])
     server = Server(directory / "server")
+    directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "template").exists():
