@@ -123,19 +123,33 @@ def test_rubbish_never_raises_and_every_number_is_accounted_for(payload: bytes, 
 
 FIELDS = st.dictionaries(
     st.text(max_size=5),
-    st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8) | st.none(),
+    st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.none()
+    | st.lists(st.dictionaries(st.just("},\n,{"), st.just("},\n,{"), max_size=1), max_size=3),
     max_size=4,
 )
+TEXT = st.text(max_size=6)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2**62), st.sampled_from([10, 20, 35]), st.text(max_size=6), FIELDS), min_size=1)
+    st.lists(
+        st.tuples(st.integers(0, 2**62), st.sampled_from([10, 20, 35]), TEXT, st.none() | TEXT, FIELDS), min_size=1
+    ),
+    st.sampled_from(["aaaaaaaa", 'a%d"\\']),
 )
-def test_both_ways_of_rendering_give_the_same_bytes(events: list[tuple[int, int, str, Any]]) -> None:
-    packed = [[time_ns, level, name, None, fields] for time_ns, level, name, fields in events]
-    payload = b"".join(map(record, packed))
-    fast = LineMaker().events("aaaaaaaa", 1, len(events), payload)
-    assert fast.data == lines._slow("aaaaaaaa", 1, len(events), payload, 0).data
+def test_both_ways_of_rendering_give_the_same_bytes(events: list[tuple[Any, ...]], producer: str) -> None:
+    payload = b"".join(record(list(one)) for one in events)
+    fast = LineMaker().events(producer, 1, len(events), payload)
+    assert fast.data == lines._slow(producer, 1, len(events), payload, 0).data
+
+
+@pytest.mark.parametrize("fields", [[], [1], "text", None, 7])
+def test_fields_that_are_no_map_make_a_gap_and_no_broken_line(fields: Any) -> None:
+    payload = record([START_NS, 20, "E", None, fields])
+    (found,) = map(json.loads, LineMaker().events("aaaaaaaa", 1, 1, payload).data.splitlines())
+    assert (found["event"], found["cause"], found["lost"]) == ("logferry.gap", "malformed", 1)
 
 
 @pytest.mark.parametrize("time_ns", [-1, -999_999_999, -1_000_000_001, 5.0, -1000.5, True])
