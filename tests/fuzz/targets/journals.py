@@ -1,4 +1,4 @@
-"""A journal that the agent finds when it starts: recovered, read to its end, rendered."""
+"""A journal that the agent finds when it starts: recovered, read to its end, rendered; a later version is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import Damage, Journal, Record
+from logferry_agent.later import LaterVersionError
 from logferry_agent.producers import Producers
 from logferry_agent.state import Key
 from mutation import join, split
@@ -42,9 +43,17 @@ def check(data: bytes) -> None:
             segment = kind % 4 + 1 if kind > 4 else kind
             mended = checksums.journal(body, segment) if flags & MEND else body
             (directory / f"{segment:016x}.jnl").write_bytes(mended)
-        _read(directory)
+        before = _contents(directory)
+        try:
+            _read(directory)
+        except LaterVersionError:
+            assert _contents(directory) == before
     finally:
         shutil.rmtree(directory)
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def _read(directory: Path) -> None:
