@@ -38,7 +38,6 @@ _CONTEXT = 12
 def compare(arguments: list[str]) -> int:
     """Show the keys in which runs differ."""
     parser = Parser("compare", epilog=_EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("runs", nargs="+", metavar="RUN", help="an id, its beginning or end, or EXPERIMENT/RUN")
     parser.add_argument("--all", action="store_true", help="what is the same or always differs too")
     parser.add_argument("--against", metavar="WHERE", help="one run with all results that this means: mean ± std")

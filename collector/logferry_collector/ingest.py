@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from logferry.cli import FINE, NO, Parser, UsageError, settings_of
+from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home, safe_component
 from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.consolidate import Consolidator
@@ -22,24 +22,33 @@ from logferry_collector.records import Found, Reject
 from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, url_of
 from logferry_collector.verb import complain, json_option, plain, refusal
 
+_EXAMPLES = """\
+examples:
+  logferry ingest table.csv --experiment exp042
+  logferry ingest old-project/results
+Of a directory, the directories directly in it name the experiments of what
+names none itself. docs/results.md says which formats there are, and which
+columns are settings and which outcomes.
+"""
 # More lines than this nobody reads; 'logferry rejects' has all.
 _MAX_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What came of it; `others` are endings of files that no format reads."""
+    """What came of it; `bare`: rows without metrics by file; `others`: endings of files that no format reads."""
 
     files: int
     changes: int
     rows: int
     refused: list[tuple[str, Reject]]
+    bare: Counter[str]
     others: Counter[str]
 
 
 def ingest(arguments: list[str]) -> int:
     """Take in files and directories; say which were refused."""
-    parser = Parser("ingest", epilog="below a directory, the first directory names the experiment of what names none")
+    parser = Parser("ingest", epilog=_EXAMPLES)
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a result file, or a directory of them")
     parser.add_argument("--experiment", metavar="ID", default="", help="of what names none itself")
     json_option(parser)
@@ -109,7 +118,7 @@ def _take(store: Store, found: list[Found], config: CollectorConfig, others: Cou
             advance(len(part))
     looked_at = {one.path for one in found}
     refused = [(path, reject) for path, reject in store.rejects() if path in looked_at]
-    return _Report(len(looked_at), taken, consolidator.rows, refused, others)
+    return _Report(len(looked_at), taken, consolidator.rows, refused, consolidator.without_metrics, others)
 
 
 @contextmanager
@@ -137,6 +146,7 @@ def _tell(report: _Report, *, as_json: bool) -> None:
                 "rows": report.rows,
                 "refused": [plain(path, reject) for path, reject in report.refused],
                 "reasons": dict(reasons.most_common()),
+                "without_metrics": dict(report.bare),
                 "others": dict(report.others.most_common()),
             }
         )
@@ -150,6 +160,12 @@ def _tell(report: _Report, *, as_json: bool) -> None:
         f"{report.files} files looked at, {report.changes} changes taken in with {report.rows} rows, "
         f"{len(report.refused)} refused{why}"
     )
+    if report.bare:
+        where = f"in {len(report.bare)} files, {printable(next(iter(report.bare)))} first"
+        print(
+            f"{report.bare.total()} rows without metrics {where}: [collector.columns] says what outcomes of other "
+            "names are called, 'logferry rm' puts away what is no result"
+        )
     if report.others:
         print(f"of no known format: {_counted(report.others)}")
 

@@ -18,16 +18,15 @@ from logferry_collector.verb import answer, complain, into
 SUFFIXES = (".png", ".svg")
 _EXAMPLES = """\
 examples:
-  logferry plot config.lr test_accuracy --by optimizer                    points, on the terminal
-  logferry plot config.lr test_accuracy --by optimizer --lines --output lr.png     mean ± std over seeds
-  logferry plot lr batch_size dropout test_accuracy --output all.svg      parallel coordinates
+  logferry plot lr test_acc --by optimizer              points, on the terminal
+  logferry plot lr test_acc --lines --output lr.png     mean ± std over seeds
+  logferry plot lr dropout test_acc --output all.svg    parallel coordinates
 """
 
 
 def plot(arguments: list[str]) -> int:
     """Draw results."""
     parser = Parser("plot", epilog=_EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("keys", nargs="+", metavar="KEY", help="X Y, or three and more for parallel coordinates")
     parser.add_argument("--where", default="", metavar="WHERE", help="which results, as for 'logferry results'")
     parser.add_argument("--by", metavar="KEY", help="a colour for each value of this key")

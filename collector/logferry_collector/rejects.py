@@ -10,7 +10,7 @@ from logferry_collector.verb import answer, json_option, plain, refusal
 
 def rejects(arguments: list[str]) -> int:
     """List what was refused; a line where only that was."""
-    parser = Parser("rejects")
+    parser = Parser("rejects", epilog="each is read again when its file changes: mend the file, and it is a result")
     json_option(parser)
     options = parser.parse_args(arguments)
 

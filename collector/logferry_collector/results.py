@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logferry_collector.columns import columns_of
+from logferry_collector.doubts import doubts
 from logferry_collector.export import differences, flat, to_csv
 from logferry_collector.frames import pandas_frame, polars_frame, write_parquet
 from logferry_collector.group import Groups, grouped
@@ -144,6 +145,10 @@ class Results:
         queries = [replace(asked, where=And((asked.where, Is(key, what)))) for what in ("null", "nan")]
         missing, not_numbers = (sum(1 for _ in self._store.values(query, [RUN_ID])) for query in queries)
         return missing, not_numbers
+
+    def doubts(self, *, nothing_found: bool) -> list[str]:
+        """Return what to say of values in the condition that no result has."""
+        return doubts(self._store, self._query, nothing_found=nothing_found)
 
     def _metrics(self) -> list[Key]:
         return [key for key in self.names.known if key.section == "metrics"]

@@ -8,20 +8,26 @@ from logferry.cli import FINE, Parser
 from logferry.results import STATUSES
 from logferry_collector.output import print_json, print_table
 from logferry_collector.query import Reader
-from logferry_collector.verb import answer, count, json_option
+from logferry_collector.silence import LOST
+from logferry_collector.verb import answer, count, doubt, json_option
 
-LOST = "LOST"
 _FIELDS = ("run_id", "experiment_id", "status", "exit", "started", "duration_s", "host")
 _MORE = ("timestamp", "group", "attempt")
 # What says most of an end first: a code is shown only where nothing else is known.
 _SAYS = ("exception", "reason", "signal", "code")
+_EXAMPLES = """\
+examples:
+  logferry runs --limit 10
+  logferry runs --status LOST
+  logferry runs 'experiment_id = exp042 and started > -1d and not tags has old'
+"""
 # An exception's message may be a page.
 _EXIT_CHARS = 40
 
 
 def runs(arguments: list[str]) -> int:
     """List runs, those that started last first."""
-    parser = Parser("runs")
+    parser = Parser("runs", epilog=_EXAMPLES)
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which, as for 'logferry results'")
     parser.add_argument("--status", choices=(*STATUSES, LOST), type=str.upper, help="LOST: its host fell silent")
     parser.add_argument("--limit", type=count, metavar="N", help="at most N")
@@ -33,11 +39,13 @@ def runs(arguments: list[str]) -> int:
 
     def question(reader: Reader) -> int:
         found = reader.results(where, sort="started", desc=True, limit=options.limit)
+        documents = list(found)
         if options.json:
-            print_json([{name: document.get(name) for name in _FIELDS + _MORE} for document in found])
+            print_json([{name: document.get(name) for name in _FIELDS + _MORE} for document in documents])
         else:
-            rows = [[_short(name, document.get(name)) for name in _FIELDS] for document in found]
+            rows = [[_short(name, document.get(name)) for name in _FIELDS] for document in documents]
             print_table(_FIELDS, rows, whole=_FIELDS[:2])
+        doubt(found, nothing_found=not documents)
         return FINE
 
     return answer(options, question)

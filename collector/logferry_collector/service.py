@@ -174,7 +174,7 @@ class Service:
 
 def collector(arguments: list[str]) -> int:
     """Collect results, as a service or once."""
-    parser = Parser("collector")
+    parser = Parser("collector", epilog="the verbs that ask take in what is new by themselves where none runs")
     parser.add_argument("--once", action="store_true", help="scan once and end")
     options = parser.parse_args(arguments)
     settings = settings_of(options)

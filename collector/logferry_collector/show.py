@@ -18,12 +18,17 @@ from logferry_collector.trouble import trouble
 from logferry_collector.verb import answer, json_option
 
 _SECTIONS = ("exit", "config", "metrics", "environment")
+_EXAMPLES = """\
+examples:
+  logferry show 3f9xk2m7            an id's end is enough where no other has it
+  logferry show exp042/baseline
+"""
 _LINE_FIELDS = frozenset({"time", "level", "event", "message", "seq"})
 
 
 def show(arguments: list[str]) -> int:
     """Show one run."""
-    parser = Parser("show")
+    parser = Parser("show", epilog=_EXAMPLES)
     parser.add_argument("run", metavar="RUN", help="an id, its beginning or end, or EXPERIMENT/RUN")
     json_option(parser)
     options = parser.parse_args(arguments)

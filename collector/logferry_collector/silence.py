@@ -11,6 +11,7 @@ from pathlib import Path
 
 from logferry.layout import safe_component
 
+LOST = "LOST"
 SILENT_NS = 300 * 1_000_000_000
 
 

@@ -17,7 +17,7 @@ from logferry_collector.grouptable import group_table
 from logferry_collector.output import cell, note, print_table
 from logferry_collector.query import Reader
 from logferry_collector.results import Results
-from logferry_collector.verb import answer, complain, count, into
+from logferry_collector.verb import answer, complain, count, doubt, into
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet", "markdown", "latex")
 _SUFFIXES = {"json": "json", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "md": "markdown", "tex": "latex"}
@@ -26,12 +26,13 @@ _WHOLE = ("experiment_id", ID, "status")
 _CONSTANT = 24
 _EXAMPLES = """\
 examples:
-  logferry results 'metrics.acc > 0.9 and (model = ResNet34 or tags has baseline) and started > -7d'
-  logferry results 'not config.optimizer in (sgd, adam)' --sort acc --desc --limit 20
+  logferry results 'metrics.acc > 0.9 and model = ResNet34 and started > -7d'
+  logferry results 'not lr in (0.1, 0.01)' --sort acc --desc --limit 20
   logferry results --best acc by dataset
-  logferry results --group-by lr,optimizer --over seed --agg mean,ci95 --columns 'metrics.test_*'
+  logferry results --group-by lr --agg mean,ci95 --columns 'metrics.test_*'
   logferry results --group-by model --pivot dataset --columns acc --format latex
-WHERE is KEY = != < <= > >= ~ VALUE, KEY in (…), KEY has VALUE, KEY is null, joined by and, or, not; docs/results.md
+WHERE is KEY = != < <= > >= ~ VALUE, KEY in (A, B), KEY has VALUE, KEY is null,
+joined by and, or, not, ( ); all of it is in docs/results.md
 """
 
 
@@ -44,7 +45,6 @@ def results(arguments: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser("results", epilog=_EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("where", nargs="*", metavar="WHERE", help="which; all by default")
     parser.add_argument("--sort", metavar="KEY", help="in order of a key; what lacks it, and NaN, come last")
     parser.add_argument("--desc", action="store_true", help="the greatest first")
@@ -90,7 +90,8 @@ def _complete(options: argparse.Namespace) -> None:
 def _print(reader: Reader, options: argparse.Namespace) -> int:
     where = " ".join(options.where)
     if options.group_by:
-        _print_groups(reader.results(where), options)
+        found = reader.results(where)
+        doubt(found, nothing_found=not _print_groups(found, options))
         return FINE
     found = reader.results(where, options.sort, options.desc, options.limit)
     if options.best:
@@ -98,6 +99,7 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     documents = list(found)
     if options.format in {"json", "jsonl"} and not options.columns:
         _write(options, [], documents)
+        doubt(found, nothing_found=not documents)
         return FINE
     rows = [flat(document) for document in documents]
     asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
@@ -106,6 +108,7 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
         complain(
             f"no results match {where!a}" if where else f"no results yet; {reader.home.results} is where they appear"
         )
+    doubt(found, nothing_found=not rows)
     return FINE
 
 
@@ -136,7 +139,8 @@ def _print_rows(
             note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
 
 
-def _print_groups(found: Results, options: argparse.Namespace) -> None:
+def _print_groups(found: Results, options: argparse.Namespace) -> int:
+    """Print groups; return how many there are."""
     agg = split(options.agg) if options.agg else ("n", "mean", "std")
     metrics = [key.full_name for key in named(found.names, split(options.columns))] if options.columns else None
     keys = split(options.group_by)
@@ -158,6 +162,7 @@ def _print_groups(found: Results, options: argparse.Namespace) -> None:
         if diverged:
             said = f"one NaN makes the mean of its group NaN; '{diverged[0]} is not nan' leaves such runs out"
             note(f"{', '.join(diverged)}: {said}")
+    return len(groups.rows)
 
 
 def _is_nan(value: Any) -> bool:

@@ -18,15 +18,23 @@ from logferry_collector.store.upkeep import copy, forget, gone_with_rows, proble
 from logferry_collector.takein import TakeIn
 from logferry_collector.verb import complain, json_option
 
+_EXAMPLES = """\
+copy FROM TO   all of a store into an empty one
+check          is what is shown what the files said; exit 1 when not
+rebuild        read all result files of the home again
+examples:
+  logferry store copy ~/.local/state/logferry/store/results.db copy.db
+  logferry store copy results.db postgresql://user@host/results
+"""
+
 
 def store(arguments: list[str]) -> int:
     """Copy, check or rebuild a store."""
     parser = Parser(
         "store",
-        epilog="copy FROM TO: all of a store into an empty one; check: is what is shown what the "
-        "files said, exit 1 when not; rebuild: read all result files of the home again",
+        epilog=_EXAMPLES,
     )
-    parser.add_argument("verb", choices=("copy", "check", "rebuild"))
+    parser.add_argument("verb", choices=("copy", "check", "rebuild"), help="see below")
     parser.add_argument("urls", nargs="*", metavar="URL", help="of copy: from and to, a path or postgresql://…")
     parser.add_argument("--forget", action="store_true", help="rebuild without the rows of files that are gone")
     json_option(parser)

@@ -13,7 +13,7 @@ from logferry.cli import NO, Parser, UsageError, printable, settings_of
 from logferry_collector.frames import MissingPackageError
 from logferry_collector.query import Reader, open_reader
 from logferry_collector.records import Reject
-from logferry_collector.results import UnknownRunError
+from logferry_collector.results import Results, UnknownRunError
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError
 from logferry_collector.where import WhereError
 
@@ -42,6 +42,12 @@ def answer(options: argparse.Namespace, question: Callable[[Reader], int]) -> in
     except (StoreDownError, UnknownRunError) as error:
         complain(str(error))
         return NO
+
+
+def doubt(found: Results, *, nothing_found: bool) -> None:
+    """Say which values of a condition may be misspelt."""
+    for said in found.doubts(nothing_found=nothing_found):
+        complain(said)
 
 
 @contextmanager

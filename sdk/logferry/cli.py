@@ -112,7 +112,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, verb: str, description: str = "", epilog: str | None = None) -> None:
         super().__init__(prog=f"logferry {verb}", description=description or VERBS[verb][1], epilog=epilog)
-        roots = self.add_argument_group("where")
+        if "\n" in (epilog or ""):  # examples, a line each
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
+        roots = self.add_argument_group("where things are")
         roots.add_argument("--node-dir", metavar="DIR", help="in place of LOGFERRY_NODE_DIR")
         roots.add_argument("--home", metavar="DIR", help="in place of LOGFERRY_HOME")
         roots.add_argument("--config", metavar="FILE", help="in place of LOGFERRY_CONFIG")

@@ -55,7 +55,7 @@ def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
         ({"revision": True}, "revision is a bool"),
         ({"run_id": "../x"}, "run id '../x'"),
         ({"run_id": ""}, "is empty"),
-        ({"run_id": 7}, "run_id is a int"),
+        ({"run_id": 7, "metrics": {}}, "run_id is a int"),
         ({"experiment_id": "a\x1b[31m"}, "contains a control character"),
         ('{"config": {"x": ' + "9" * 10_000 + "}}", "a number is too long"),
         ('{"config": ' + '{"a":' * 101 + "1" + "}" * 102, "nested deeper"),

@@ -57,6 +57,24 @@ def test_a_removed_run_is_nowhere_until_it_is_restored(place: Place, capsys: pyt
     assert "no run 'a' in the trash" in said(capsys, "rm", "--restore", "a", code=1)
 
 
+def test_a_condition_says_which_runs_are_tagged_or_removed(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"run_id": f"r{number}", "acc": number / 4} for number in range(4)]
+    place.append("e/all.jsonl", *rows)
+    said(capsys, "tag", "--where", "acc > 0.4", "+good")
+    assert "r2" in said(capsys, "rm", "--where", "tags has good", code=1)
+    assert len(json.loads(said(capsys, "runs", "--json"))) == 4
+    assert said(capsys, "rm", "--where", "tags has good", code=1).endswith(
+        "2 runs would go into the trash; --yes puts them there\n"
+    )
+    said(capsys, "rm", "--where", "tags has good", "--yes")
+    assert [run["run_id"] for run in json.loads(said(capsys, "runs", "--json"))] == ["r0", "r1"]
+    assert "no results match" in said(capsys, "rm", "--where", "acc > 0.4", "--yes", code=1)
+    place.write("e/on.json", {"status": "RUNNING"})
+    assert "on is still RUNNING" in said(capsys, "rm", "--where", "status = RUNNING", "--yes", code=2)
+    for wrong in (["rm"], ["rm", "r0", "--where", "acc = 0"], ["tag", "+x"], ["rm", "--where", "acc = 0", "--restore"]):
+        said(capsys, *wrong, code=2)
+
+
 def test_prune_empties_the_trash_and_nothing_else(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for run in ("gone", "stays"):
         place.write(f"e/{run}.json", {"status": "COMPLETED"})
@@ -153,8 +171,8 @@ def test_an_edit_that_is_none_is_refused(place: Place, edit: dict[str, object]) 
     ("arguments", "message"),
     [
         (["tag", "r"], "which tags? +TAG puts one there"),
-        (["rm"], "name runs, or ask for --list"),
-        (["rm", "r", "--list"], "name runs, or ask for --list"),
+        (["rm"], "name runs, say which with --where, or ask for --list"),
+        (["rm", "r", "--list"], "name runs, say which with --where, or ask for --list"),
     ],
 )
 def test_an_edit_of_nothing_is_an_error(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -145,6 +147,32 @@ def test_yaml_that_says_nothing_of_a_result_is_none(place: Place) -> None:
     assert sorted(place.ids()) == ["bare", "flat"]
     assert place.faults() == [("compose.yml", 0, "invalid"), ("config.yaml", 0, "invalid")]
     assert "no result: one in YAML has experiment_id, metrics" in place.store.rejects()[0][1].reason
+
+
+FLAT = {"run_id": "a", "lr": 0.1, "val_acc": 0.5, "config.depth": 3, "status": "finished", "throughput": 12}
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "yaml", "parquet", "pkl"])
+def test_a_flat_row_is_the_same_result_in_every_format(suffix: str) -> None:
+    writers: dict[str, Callable[[], bytes]] = {
+        "json": lambda: json.dumps(FLAT).encode(),
+        "jsonl": lambda: json.dumps(FLAT).encode() + b"\n",
+        "csv": lambda: pd.DataFrame([FLAT]).to_csv(index=False).encode(),
+        "yaml": lambda: yaml.safe_dump(FLAT).encode(),
+        "parquet": lambda: pd.DataFrame([FLAT]).to_parquet(index=False),
+        "pkl": lambda: pickle.dumps(FLAT),
+    }
+    result = {"run_id": "a", "status": "COMPLETED", "throughput": 12}
+    assert read(f"t.{suffix}", writers[suffix]()) == [
+        result | {"config": {"lr": 0.1, "depth": 3}, "metrics": {"val_acc": 0.5}}
+    ]
+
+
+def test_a_document_with_metrics_stays_as_it_is_and_one_with_only_a_configuration_does_not() -> None:
+    whole = {"metrics": {}, "loss": 1, "status": "finished", "notes": None}
+    assert read("t.json", json.dumps(whole).encode()) == [whole]
+    mixed = {"config": {"lr": 0.1}, "seed": 3, "loss": 1}
+    assert read("t.json", json.dumps(mixed).encode()) == [{"config": {"lr": 0.1, "seed": 3}, "metrics": {"loss": 1}}]
 
 
 BOMB = "a0: &a0 [1,2,3,4,5,6,7,8,9]\n" + "".join(

@@ -152,6 +152,32 @@ def test_ingest_of_a_file_in_the_home_makes_the_row_that_the_collector_makes(
     assert place.documents()[0]["experiment_id"] == "exp"
 
 
+def test_ingest_names_what_came_without_metrics(place: Place, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "old" / "e").mkdir(parents=True)
+    (root / "old" / "e" / "package.json").write_text('{"name": "x", "dependencies": {"y": "1"}}')
+    (root / "old" / "e" / "run.json").write_text('{"acc": 0.5}')
+    text = printed(capsys, "ingest", str(root / "old"))
+    assert "\n1 rows without metrics in 1 files, " in text
+    assert "e/package.json first: [collector.columns]" in text
+    assert "without metrics" not in printed(capsys, "ingest", str(root / "old"))  # nothing new
+
+
+def test_a_value_that_no_result_has_is_told_with_the_near_one(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.write("e/r1.json", SAMPLE)
+    assert "did you mean COMPLETED?" in complaint(capsys, "results", "status = COMPLETE", code=0)
+    assert "did you mean KILLED?" in complaint(capsys, "results", "status != Kiled", "--json", code=0)
+    assert "did you mean ResNet34?" in complaint(capsys, "runs", "model in (resnet34, VGG)", code=0)
+    assert "did you mean ResNet34?" in complaint(capsys, "results", "model = ResNet4", "--group-by", "seed", code=0)
+    for fine in ("status != FAILED", "model = ResNet34 or model = resnet"):
+        assert complaint(capsys, "results", fine, code=0) == ""
+
+
+def test_sql_says_that_json_keeps_no_two_columns_of_one_name(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    query = "select 1 as a, 2 as a"
+    assert "named 'a', of which JSON keeps one; name them with AS" in complaint(capsys, "sql", query, "--json", code=2)
+    assert printed(capsys, "sql", query, "--format", "csv") == "a,a\n1,2\n"
+
+
 def test_sql_reads_the_documented_views(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(place)
     query = (

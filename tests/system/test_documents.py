@@ -19,12 +19,16 @@ def test_every_verb_of_the_help_has_a_function_and_every_function_a_verb() -> No
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_says_what_it_takes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_says_what_it_takes(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     said = capsys.readouterr()
     assert (ended.value.code, said.err) == (0, "")
     assert f"usage: logferry {verb}" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

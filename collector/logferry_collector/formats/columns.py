@@ -22,7 +22,10 @@ from logferry_collector.formats.values import literal, plain
 
 Path = tuple[str, ...]
 _MAPS = frozenset({"config", "metrics", "environment", "exit"})
-_MAX_PLANS = 64
+# What these keys have is a document of our own: a result, a part of one, an edit (logferry.edits).
+_WHOLE = frozenset({"metrics", "edit"})
+# Names of all plans that are kept, each of a few hundred bytes: every shape of document has a plan.
+_MAX_NAMES = 100_000
 # Of a name with more dots than anybody nests maps, they are signs as others are.
 _MAX_LEVELS = 20
 
@@ -39,24 +42,27 @@ class Columns:
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
         self._own = dict(own or {})
         self._plans: dict[tuple[Path, bool], Plan] = {}
+        self._kept = 0
 
     def plan(self, names: Sequence[str], *, text: bool = False) -> Plan:
         """Return how rows with these columns become documents; `text`: their values are the text of cells."""
         key = (tuple(names), text)
         found = self._plans.get(key)
         if found is None:
-            if len(self._plans) >= _MAX_PLANS:
+            found = Plan(names, self._targets(names), text=text)
+            if self._kept + len(names) > _MAX_NAMES:
                 self._plans.clear()
-            found = self._plans[key] = Plan(names, self._targets(names), text=text)
+                self._kept = 0
+            if len(names) <= _MAX_NAMES:
+                self._plans[key] = found
+                self._kept += len(names)
         return found
 
     def nested(self, document: Any) -> Any:
-        """Return a document with its flat columns in their places, if they are flat; else as it is."""
-        if type(document) is not dict or "config" in document or "metrics" in document:
+        """Return a document as it is if it has `metrics`, else as what a row with its keys for columns is."""
+        if type(document) is not dict or not _WHOLE.isdisjoint(document):
             return document
-        if not any(name.startswith(meaning.FLAT) or name in self._own for name in document):
-            return document
-        return self.plan(tuple(document)).document(list(document.values()))
+        return self.plan(tuple(document)).document(document.values())
 
     def _targets(self, names: Sequence[str]) -> list[Path]:
         export = meaning.export_of(names)

@@ -14,8 +14,6 @@ from typing import Any
 from logferry.results import COMPLETED, FAILED, KILLED, RUNNING
 from logferry_collector.formats.values import literal, rfc3339
 
-# Names that no document has which is not flat.
-FLAT = ("config.", "params.", "hparams.", "hyperparameters.", "metrics.", "summary.", "environment.", "overrides")
 _SECTIONS = {
     "config": "config params param hparams hyperparameters",
     "metrics": "metrics metric summary",

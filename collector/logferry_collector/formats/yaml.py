@@ -17,7 +17,6 @@ from typing import Any
 from logferry.results import MAX_DOCUMENT_BYTES
 from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, whole
 from logferry_collector.formats.json import MAX_DEPTH
-from logferry_collector.formats.meaning import section_of_word
 from logferry_collector.formats.values import plain
 from logferry_collector.records import Parsed
 
@@ -60,7 +59,7 @@ class YAML:
 def _tells(parsed: Parsed) -> bool:
     """Say whether there is a result among the documents; what is no map at all is refused by itself."""
     maps = [one for _, one in parsed.documents if isinstance(one, dict)]
-    return not maps or any(name in _MARKS or section_of_word(name) == "metrics" for one in maps for name in one)
+    return not maps or any(not _MARKS.isdisjoint(one) for one in maps)
 
 
 def _bound(data: bytes) -> None:
