@@ -27,6 +27,7 @@ CONTRACTS = {
     "spool",
     "cli",
     "cgroup",
+    "checks",
     "edits",
     "killpoints",
 }

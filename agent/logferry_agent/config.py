@@ -5,92 +5,60 @@ Built by `load` at the start and again on SIGHUP; an error names the file and th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from logferry.events import INFO, level_number
-from logferry.settings import SettingsError, program_table
+from logferry import checks
+from logferry.checks import number, setting
+from logferry.events import INFO
 
 
-def _level(value: Any) -> int:
-    if not isinstance(value, int | str) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no level")  # noqa: TRY004 - pydantic reports ValueErrors
-    return level_number(value)
-
-
-Level = Annotated[int, BeforeValidator(_level)]
-Pattern = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LevelRule(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRule:
     """The level that producers of matching runs are told to log from; patterns as in file names (`exp*`)."""
 
-    experiment: Pattern = "*"
-    run: Pattern = "*"
-    level: Level
+    experiment: str = setting(checks.text(), "*")
+    run: str = setting(checks.text(), "*")
+    level: int = setting(checks.level)
 
 
-class TextRule(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRule:
     """The level from which matching events appear in the text rendering."""
 
-    event: Pattern
-    level: Level
+    event: str = setting(checks.text())
+    level: int = setting(checks.level)
 
 
-class AgentConfig(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
     """All settings of the agent; see docs/configuration.md."""
 
     # intake
     # Without a limit a held output would fill the disk that all jobs of the node share.
-    journal_bytes: int = Field(default=4 << 30, ge=1 << 20)
-    journal_segment_bytes: int = Field(default=32 << 20, ge=64 << 10, le=1 << 30)
-    drain_s: float = Field(default=25.0, gt=0, le=3600)
-    levels: tuple[LevelRule, ...] = ()
+    journal_bytes: int = setting(number(1 << 20, whole=True), 4 << 30)
+    journal_segment_bytes: int = setting(number(64 << 10, 1 << 30, whole=True), 32 << 20)
+    drain_s: float = setting(number(0.001, 3600), 25.0)
+    levels: tuple[LevelRule, ...] = setting(checks.list_of(LevelRule), ())
 
     # running logs
-    checkpoint_s: float = Field(default=1.0, ge=0.05, le=60)
-    text: bool = False
-    text_level: Level = INFO
-    text_levels: tuple[TextRule, ...] = ()
+    checkpoint_s: float = setting(number(0.05, 60), 1.0)
+    text: bool = setting(checks.flag, False)
+    text_level: int = setting(checks.level, INFO)
+    text_levels: tuple[TextRule, ...] = setting(checks.list_of(TextRule), ())
     # A thousand runs at a time and some; never more than half of what the process may open.
-    open_files: int = Field(default=2048, ge=8)
+    open_files: int = setting(number(8, whole=True), 2048)
 
     # rotation and retention
-    rotate_bytes: int = Field(default=256 << 20, ge=4 << 10)
-    rotate_age_s: float | None = Field(default=None, ge=1)
-    compress: Literal["zstd", "gzip", "none"] = "zstd"
-    final_after_s: float = Field(default=600.0, ge=0)
-    keep_files: int | None = Field(default=None, ge=1)
-    keep_age_s: float | None = Field(default=None, ge=1)
-    keep_bytes: int | None = Field(default=None, ge=1 << 10)
+    rotate_bytes: int = setting(number(4 << 10, whole=True), 256 << 20)
+    rotate_age_s: float | None = setting(number(1), None)
+    compress: str = setting(checks.choice("zstd", "gzip", "none"), "zstd")
+    final_after_s: float = setting(number(0), 600.0)
+    keep_files: int | None = setting(number(1, whole=True), None)
+    keep_age_s: float | None = setting(number(1), None)
+    keep_bytes: int | None = setting(number(1 << 10, whole=True), None)
 
 
 def load(path: Path | None) -> AgentConfig:
-    """Return the configuration that a file holds; the defaults without one.
-
-    Raises:
-        SettingsError: names the file, the key and what is wrong with it.
-
-    """
-    try:
-        return AgentConfig.model_validate(program_table(path, "agent"))
-    except ValidationError as error:
-        faults = "; ".join(f"agent.{_key(fault['loc'])}: {_fault(fault)}" for fault in error.errors())
-        raise SettingsError(f"{path}: {faults}") from error
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-
-
-def _fault(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key; known are {', '.join(sorted(AgentConfig.model_fields))}"
-    said = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
-    return f"{said} (is {str(fault['input'])[:60]!r})"
+    """Return the configuration that a file holds; the defaults without one."""
+    return checks.load(path, "agent", AgentConfig)

@@ -40,7 +40,7 @@ _SYNCS = 5
 _FEW_WATCHES = 8192
 # A thousand producers, their sockets and files.
 _FEW_FILES = 4096
-_PACKAGES = ("logferry", "pyzmq", "msgpack", "aiofiles", "orjson", "pydantic", "rich", "zstandard", "watchdog")
+_PACKAGES = ("logferry", "pyzmq", "msgpack", "aiofiles", "orjson", "rich", "zstandard", "watchdog")
 
 
 class Finding(NamedTuple):

@@ -1,4 +1,4 @@
-"""Verb `status`: is it up, what is connected, queued, durable, written, held. `level` is in level.py.
+"""Verb `status`: is it up, what is connected, queued, durable, written, held.
 
 Asks the agent; without one it says what lies on the disk, without taking any lock.
 """
@@ -17,9 +17,6 @@ from logferry.cli import FINE, NO, Parser, printable, settings_of
 from logferry.layout import MEMORY_FILESYSTEMS, Home, NodeDir, filesystem_type, host_name, read_plain
 from logferry.settings import Settings
 from logferry_agent.asking import ask
-from logferry_agent.level import level
-
-__all__ = ["level", "status"]
 
 _COLUMNS = ("producer", "experiment_id", "run_id", "pid", "expected", "durable", "written", "shed", "state")
 

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,7 +101,7 @@ class Upkeep:
             return config
         if steadiness.stepped_by_s:
             self._hold_ages(f"the clock stepped by {steadiness.stepped_by_s:+.0f} s; ages are believed an hour after")
-        return config.model_copy(update={"keep_age_s": None})
+        return replace(config, keep_age_s=None)
 
     def _hold_ages(self, why: str) -> None:
         _log.warning("nothing in %s is removed for its age: %s", self._home.logs, why)

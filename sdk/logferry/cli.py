@@ -1,8 +1,8 @@
 """The `logferry` command: finds the verb's function and runs it.
 
-A verb is an entry point in the group `logferry.verbs`: a function that takes the arguments after the verb and returns
-the exit code (0 fine, 1 says no, 2 usage). This module knows of every verb only its summary and its extra, so that
-`logferry --help` imports nothing else and a base installation can say what is missing.
+A verb is a function that takes the arguments after the verb and returns the exit code (0 fine, 1 says no, 2 usage).
+This module knows of every verb only where it is, its extra and its summary, so that `logferry --help` imports nothing
+else and a base installation can say what is missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points, version
+from importlib import import_module
 from typing import NoReturn
 
 from logferry.layout import LayoutError, is_control
@@ -19,32 +19,56 @@ from logferry.settings import Settings, SettingsError, load
 
 FINE, NO, USAGE = 0, 1, 2
 
-# verb: (extra that brings what it needs, summary)
-VERBS: dict[str, tuple[str, str]] = {
-    "up": ("all", "agent and collector in the foreground; with '-- CMD…' for as long as the command runs"),
-    "demo": ("demo", "train 30 small models in parallel, lose some, and show what is left of them"),
-    "agent": ("agent", "the node's agent, as a service"),
-    "collector": ("collector", "the results collector, as a service or --once"),
-    "exec": ("", "run a command that knows nothing of logferry; its output becomes events"),
-    "status": ("agent", "is it up; what is connected, queued, durable, written, shed, held"),
-    "runs": ("collector", "list runs and how they ended"),
-    "logs": ("agent", "read running logs"),
-    "search": ("agent", "find a text in the running logs of many runs"),
-    "level": ("agent", "change the level of running jobs, at once"),
-    "verify": ("agent", "is every event there once and in order, or what is missing and why"),
-    "results": ("collector", "the results table: filter, sort, group"),
-    "compare": ("collector", "differences between runs, side by side"),
-    "show": ("collector", "one run whole, with its errors"),
-    "plot": ("all", "draw results: points, lines with bands over seeds, parallel coordinates"),
-    "tag": ("collector", "put tags on runs, and take them away"),
-    "note": ("collector", "write something about a run"),
-    "rm": ("collector", "put runs into the trash, or take them out"),
-    "ingest": ("collector", "take in result files once"),
-    "rejects": ("collector", "result files that were refused, and why"),
-    "sql": ("collector", "a read-only SQL query over the store"),
-    "store": ("collector", "copy the store, check it, or rebuild it from the result files"),
-    "prune": ("agent", "apply the retention policy and empty the trash now"),
-    "doctor": ("agent", "what is wrong with this installation"),
+# verb: (module and function, extra that brings what they need, summary)
+VERBS: dict[str, tuple[str, str, str]] = {
+    "up": (
+        "logferry_agent.up:up",
+        "all",
+        "agent and collector in the foreground; with '-- CMD…' for as long as the command runs",
+    ),
+    "demo": (
+        "logferry.demo.sweep:demo",
+        "demo",
+        "train 30 small models in parallel, lose some, and show what is left of them",
+    ),
+    "agent": ("logferry_agent.daemon:agent", "agent", "the node's agent, as a service"),
+    "collector": ("logferry_collector.service:collector", "collector", "the results collector, as a service or --once"),
+    "exec": ("logferry.command:exec_", "", "run a command that knows nothing of logferry; its output becomes events"),
+    "status": (
+        "logferry_agent.status:status",
+        "agent",
+        "is it up; what is connected, queued, durable, written, shed, held",
+    ),
+    "runs": ("logferry_collector.runs:runs", "collector", "list runs and how they ended"),
+    "logs": ("logferry_agent.logs:logs", "agent", "read running logs"),
+    "search": ("logferry_agent.search:search", "agent", "find a text in the running logs of many runs"),
+    "level": ("logferry_agent.level:level", "agent", "change the level of running jobs, at once"),
+    "verify": (
+        "logferry_agent.verify:verify",
+        "agent",
+        "is every event there once and in order, or what is missing and why",
+    ),
+    "results": ("logferry_collector.table:results", "collector", "the results table: filter, sort, group"),
+    "compare": ("logferry_collector.compare:compare", "collector", "differences between runs, side by side"),
+    "show": ("logferry_collector.show:show", "collector", "one run whole, with its errors"),
+    "plot": (
+        "logferry_collector.plot:plot",
+        "all",
+        "draw results: points, lines with bands over seeds, parallel coordinates",
+    ),
+    "tag": ("logferry_collector.edit:tag", "collector", "put tags on runs, and take them away"),
+    "note": ("logferry_collector.edit:note", "collector", "write something about a run"),
+    "rm": ("logferry_collector.edit:rm", "collector", "put runs into the trash, or take them out"),
+    "ingest": ("logferry_collector.ingest:ingest", "collector", "take in result files once"),
+    "rejects": ("logferry_collector.rejects:rejects", "collector", "result files that were refused, and why"),
+    "sql": ("logferry_collector.sql:sql", "collector", "a read-only SQL query over the store"),
+    "store": (
+        "logferry_collector.upkeep:store",
+        "collector",
+        "copy the store, check it, or rebuild it from the result files",
+    ),
+    "prune": ("logferry_agent.prune:prune", "agent", "apply the retention policy and empty the trash now"),
+    "doctor": ("logferry_agent.doctor:doctor", "agent", "what is wrong with this installation"),
 }
 
 
@@ -73,18 +97,21 @@ def _dispatch(given: list[str]) -> int:
         print(_help())
         return FINE if given else USAGE
     if given[0] == "--version":
+        from importlib.metadata import version  # noqa: PLC0415 - takes as long as all the rest
+
         print(f"logferry {version('logferry')}")
         return FINE
-    return _run(given[0])(given[1:])
+    return _run(given[0], given[1:])
 
 
-def _run(verb: str) -> Callable[[list[str]], int]:
+def _run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         raise UsageError(f"unknown verb {verb!a}; 'logferry --help' lists them")
-    extra = VERBS[verb][0]
+    where, extra, _ = VERBS[verb]
+    module, _, name = where.partition(":")
     try:
-        (found,) = entry_points(group="logferry.verbs", name=verb)
-        return found.load()  # type: ignore[no-any-return]
+        function: Callable[[list[str]], int] = getattr(import_module(module), name)
+        return function(arguments)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("logferry"):
             raise
@@ -100,7 +127,7 @@ def _complain(message: str) -> int:
 
 def _help() -> str:
     width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
+    lines = [f"  {verb:<{width}}  {summary}" for verb, (*_, summary) in VERBS.items()]
     return "\n".join(
         ["usage: logferry VERB …", "", "Durable logging from many parallel jobs, and one store of their results.", ""]
         + [*lines, "", "'logferry VERB --help' says more; LOGFERRY_NODE_DIR and LOGFERRY_HOME say where things are."]
@@ -111,7 +138,7 @@ class Parser(argparse.ArgumentParser):
     """Arguments of one verb; every verb takes the two roots and the configuration file."""
 
     def __init__(self, verb: str, description: str = "", epilog: str | None = None) -> None:
-        super().__init__(prog=f"logferry {verb}", description=description or VERBS[verb][1], epilog=epilog)
+        super().__init__(prog=f"logferry {verb}", description=description or VERBS[verb][2], epilog=epilog)
         if "\n" in (epilog or ""):  # examples, a line each
             self.formatter_class = argparse.RawDescriptionHelpFormatter
         roots = self.add_argument_group("where things are")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from logferry.checks import build
 from logferry_agent.config import AgentConfig
 from logferry_agent.filters import Filters
 from support.writerrig import event, rig
@@ -17,9 +18,7 @@ RULES = {
 
 
 def filters(**overrides: int) -> Filters:
-    return Filters(
-        AgentConfig.model_validate(RULES), {tuple(key.split("__")): level for key, level in overrides.items()}
-    )
+    return Filters(build(AgentConfig, RULES), {tuple(key.split("__")): level for key, level in overrides.items()})
 
 
 def test_the_first_rule_that_matches_decides() -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_what_is_pruned_is_written_down_and_verify_says_so(root: Path) -> None:
                 await one.quiet()
             one.seal("aaaaaaaa", 300)
             await one.quiet()
-            one.writer.config = one.config.model_copy(update={"keep_files": 2})
+            one.writer.config = replace(one.config, keep_files=2)
             assert await one.writer.prune()
             found = verify_run(one.run_logs())
             assert found["complete"], json.dumps(found)
@@ -175,7 +176,7 @@ def test_a_run_whose_every_file_was_pruned_is_still_known(root: Path) -> None:
             await one.quiet()
             one.now = 2**62
             await one.writer._upkeep._finalise()
-            one.writer.config = one.config.model_copy(update={"keep_age_s": 1})
+            one.writer.config = replace(one.config, keep_age_s=1)
             assert await one.writer.prune()
             assert os.listdir(one.run_logs().path) == ["node7.pruned"]
             found = verify_run(one.run_logs())

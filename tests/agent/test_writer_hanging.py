@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_a_file_that_cannot_be_pruned_or_compressed_stops_no_other(root: Path) -
     async def main() -> None:
         fs = FakeFileSystem()
         async with rig(root, fs, rotate_bytes=4096, compress="none", final_after_s=0, keep_files=1) as one:
-            one.writer.config = one.config.model_copy(update={"keep_files": None})
+            one.writer.config = replace(one.config, keep_files=None)
             one.hello("aaaaaaaa")
             for first in range(1, 301, 50):
                 one.steps("aaaaaaaa", first, first + 49)

@@ -190,9 +190,9 @@ def test_a_full_store_is_held_and_resumes_by_itself(place: Place) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("resacn_s = 1", "unknown key 'collector.resacn_s'; known are"),
-        ("rescan_s = 0", "collector.rescan_s is 0"),
-        ("batch_files = '7'", "collector.batch_files is '7'"),
+        ("resacn_s = 1", "collector.resacn_s: unknown key; known are"),
+        ("rescan_s = 0", "collector.rescan_s: expected a number, 0.05 or more, at most 86400, is '0'"),
+        ("batch_files = '7'", "collector.batch_files: expected a whole number"),
     ],
 )
 def test_a_bad_configuration_names_file_and_key(root: Path, text: str, message: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from logferry.checks import build
 from logferry_agent import upkeep, writer
 from logferry_agent.chunk import Renderer
 from logferry_agent.config import AgentConfig
@@ -154,7 +155,7 @@ class WriterNode:
 
     def whole(self, key: Key) -> bytes:
         records = [Record(n, n + 1, *entry[:5]) for n, (run, entry) in enumerate(self.entries) if run == key.run]
-        return Renderer(Filters(AgentConfig(**self.config), {})).render(key, records, {}).data
+        return Renderer(Filters(build(AgentConfig, self.config), {})).render(key, records, {}).data
 
     def _found(self, run: str, kind: str) -> bytes:
         directory = self.one.run_logs(run).path

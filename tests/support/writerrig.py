@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 
+from logferry.checks import build
 from logferry.layout import Home
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.config import AgentConfig
@@ -60,7 +61,7 @@ class Rig:
         for name, row in self.journal.ledger.rows.items():
             self.abouts[name] = row.about or {}
         self.agent_events = AgentEvents(self.journal)
-        self.config = AgentConfig(**config)
+        self.config = build(AgentConfig, config)
         self.writer = Writer(
             journal=self.journal,
             about_of=self.abouts.get,

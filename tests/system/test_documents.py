@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import entry_points
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,6 @@ from logferry.cli import VERBS, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def test_every_verb_of_the_help_has_a_function_and_every_function_a_verb() -> None:
-    assert {entry.name for entry in entry_points(group="logferry.verbs")} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -47,5 +43,5 @@ def test_every_setting_is_documented() -> None:
     from logferry_collector.config import CollectorConfig
 
     text = (ROOT / "docs" / "configuration.md").read_text()
-    for key in [*AgentConfig.model_fields, *CollectorConfig.model_fields]:
-        assert f"`{key}`" in text, key
+    for setting in [*fields(AgentConfig), *fields(CollectorConfig)]:
+        assert f"`{setting.name}`" in text, setting.name
