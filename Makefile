@@ -2,6 +2,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Most modules that come along are never imported; those that are, Python compiles when it first does.
+INSTALL := $(PIP) install --no-compile
 
 # Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,16 +44,17 @@ deep: $(VENV)/.dev  ## every test at its full size, without the models; TESTS_FA
 models: $(VENV)/.dev  ## the state machines and crashes at every step, deep; TESTS_FACTOR= times as many examples
 	TESTS=deep $(BIN)/pytest -q --timeout 7200 tests/models
 
+# A pip that came with Python may be years old, and takes three times as long to find the same packages.
 $(VENV)/.base:
-	python3 -m venv $(VENV)
+	python3 -m venv --upgrade-deps $(VENV)
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/.base
-	$(PIP) install --editable '.[demo]'
+	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.base
-	$(PIP) install --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 # Other loggers, in an environment of their own; one that cannot be installed is said by the bench.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ _FIRST = ("soak", "models", "fuzz", "system")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What `nohup` started ignores it, and so would each job of a test.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         postgres.share()
 
