@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,12 +63,9 @@ def test_without_a_run_everything_can_be_called_and_does_nothing(home: Path, nod
     assert not node_dir.exists()
 
 
-def test_a_store_without_its_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "logferry_collector.query", None)
-    monkeypatch.setattr("importlib.metadata.EntryPoint.load", _without_orjson)
-    with pytest.raises(ImportError, match=r"needs the package orjson; .* pip install 'logferry\[collector\]'"):
-        logferry.open_store()
-
-
-def _without_orjson(_: object) -> None:
-    raise ModuleNotFoundError("No module named 'orjson'", name="orjson")
+def test_a_store_without_its_extra_says_how_to_install_it() -> None:
+    program = "import sys; sys.modules['orjson'] = None; import logferry; logferry.open_store()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: the results store needs the package orjson;")
+    assert last.endswith("pip install 'logferry[collector]'")
