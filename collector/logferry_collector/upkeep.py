@@ -30,10 +30,7 @@ examples:
 
 def store(arguments: list[str]) -> int:
     """Copy, check or rebuild a store."""
-    parser = Parser(
-        "store",
-        epilog=_EXAMPLES,
-    )
+    parser = Parser("store", epilog=_EXAMPLES)
     parser.add_argument("verb", choices=("copy", "check", "rebuild"), help="see below")
     parser.add_argument("urls", nargs="*", metavar="URL", help="of copy: from and to, a path or postgresql://…")
     parser.add_argument("--forget", action="store_true", help="rebuild without the rows of files that are gone")
