@@ -19,7 +19,7 @@ with logferry.init("batch", config={"task": os.environ.get("SLURM_PROCID", "")})
     for number in range(200):
         run.info("Tick", number=number)
     run.result({"ticks": 200})
-    print("ready", flush=True)
+    os.write(1, b"ready\\n")  # print() may take two writes, and the tasks share a pipe
     time.sleep(float(os.environ.get("JOB_SLEEP", 0)))
 sys.exit(int(os.environ.get("JOB_EXIT", 0)))
 """
