@@ -19,6 +19,7 @@ from logferry.killpoints import passed
 from logferry_agent import logfile, rotation
 from logferry_agent.calls import Place
 from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
+from logferry_agent.salvage import salvage
 from logferry_agent.services import Services
 from logferry_agent.state import Checkpoint, Unsettled, without_file
 
@@ -60,6 +61,18 @@ class CurrentFile:
     async def commit(self, checkpoint: Checkpoint, unsettled: Unsettled | None = None) -> None:
         await self._services.commit(checkpoint, unsettled)
         self.saved = checkpoint
+
+    async def salvage(self) -> None:
+        """Commit what the run's files say of where the output stands.
+
+        Raises:
+            OSError: they cannot be read now.
+
+        """
+        services = self._services
+        files = (services.fs, services.logs, services.host, self.saved.key)
+        await self.commit(*await self._place.run(salvage, *files))
+        self.offset, self._tail = self.saved.offset, self.saved.tail
 
     async def write(self, data: bytes) -> None:
         """Write at `offset`.

@@ -49,7 +49,7 @@ _NOTHING = Safe({}, [])
 class Output:
     """See the module."""
 
-    def __init__(self, saved: Checkpoint, services: Services) -> None:
+    def __init__(self, saved: Checkpoint, services: Services, *, is_known: bool = True) -> None:
         self.key = saved.key
         self.lock = asyncio.Lock()
         self.is_served = self.is_saving = False
@@ -57,6 +57,7 @@ class Output:
         self.backlog = Backlog(services.memory, saved.position)
         self._services = services
         self._file = CurrentFile(saved, services, self._on_hang)
+        self._is_known = is_known  # else its checkpoint was lost, and its files say where it stands
         self._failed: Problem | None = None
         self._hung: Problem | None = None
         self._failed_end = 0  # end of the last record that was known when it failed
@@ -143,6 +144,7 @@ class Output:
         async with self.lock:
             self.use()
             try:
+                await self._learn()
                 records = await self._next_records()
                 async with self._services.rendering:
                     chunk = Chunk()
@@ -159,6 +161,13 @@ class Output:
                 raise
             if records:
                 self._advance(records[-1].end, chunk)
+
+    async def _learn(self) -> None:
+        """Have the files say where it stands, if no checkpoint does."""
+        if not self._is_known:
+            await self._file.salvage()
+            self._to_saved()
+            self._is_known = True
 
     async def _next_records(self) -> list[Record]:
         position = self.backlog.next_later
@@ -269,6 +278,7 @@ class Output:
     async def give_up_file(self, name: str, remove: Callable[[], Awaitable[None]]) -> bool:
         """Let `remove` take the file `name`, unless lines may still be written to it; say whether it did."""
         async with self.lock:
+            await self._learn()
             if self.saved.name == name:
                 if self.backlog or self.is_dirty or not self.saved.final:
                     return False

@@ -29,7 +29,6 @@ from logferry_agent.fs import FileSystem, Problem, said
 from logferry_agent.open_files import OpenFiles, allowed
 from logferry_agent.output import Output, Safe
 from logferry_agent.record_runs import Runs
-from logferry_agent.salvage import salvage
 from logferry_agent.services import ReadableJournal
 from logferry_agent.settle import Settler
 from logferry_agent.state import KINDS, Checkpoint, Key, State, Unsettled
@@ -219,20 +218,11 @@ class Writer:
         """Return the output for a key, as its checkpoint says."""
         output = self._outputs.get(key)
         if output is None:
-            found = await self._patiently(lambda: self._checkpoint_of(key))
-            output = self._outputs.setdefault(key, Output(found or Checkpoint(*key), self))
+            found = await self._patiently(lambda: self._state.call(self._state.checkpoint, key))
+            new = Output(found or Checkpoint(*key), self, is_known=found is not None or not self._is_salvaging)
+            output = self._outputs.setdefault(key, new)
         output.use()
         return output
-
-    async def _checkpoint_of(self, key: Key) -> Checkpoint | None:
-        found = await self._state.call(self._state.checkpoint, key)
-        if found is None and self._is_salvaging:
-            loop = asyncio.get_running_loop()
-            files = (self.fs, self.logs, self.host, key)
-            standing, unsettled = await loop.run_in_executor(self.calls.executor, salvage, *files)
-            await self.commit(standing, unsettled)
-            return standing
-        return found
 
     def forget_idle(self, for_s: float) -> list[Output]:
         """Drop the outputs not used for so long, for their files to be closed: a checkpoint says all about each."""
@@ -282,7 +272,7 @@ class Writer:
         self._state_problem = Problem("checkpoints", str(path), said(error), since)
 
     async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask the database or a file until it answers."""
+        """Ask the database until it answers."""
         while True:
             try:
                 found = await ask()

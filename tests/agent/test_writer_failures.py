@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import random
-import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -240,58 +239,6 @@ def test_a_link_among_the_directories_is_not_followed(root: Path) -> None:
             await one.until(one.writer.held)
             assert "link" in one.writer.held()[0].error
             assert not any((root / "elsewhere").iterdir())
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("damage", ["rubbish", "removed"])
-def test_where_the_database_was_lost_the_files_say_where_they_stand(root: Path, damage: str) -> None:
-    async def main() -> None:
-        async with rig(root) as one:
-            await _first_part(one)
-        for path in (root / "node").glob("state.db*"):
-            path.unlink()
-        if damage == "rubbish":
-            (root / "node" / "state.db").write_bytes(b"this is no database" * 100)
-        async with rig(root) as one:
-            one.steps("aaaaaaaa", 11, 20)
-            await one.quiet()
-            assert bool(one.state.set_aside) == (damage == "rubbish")
-            assert one.seqs() == NUMBERS[:20]
-            assert os.listdir(one.run_logs().path) == ["node7.jsonl"]
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("damage", ["a line of the system's", ".zst", ".gz", "a link"])
-def test_where_the_database_was_lost_a_damaged_file_of_one_run_holds_up_nobody(root: Path, damage: str) -> None:
-    async def main() -> None:
-        async with rig(root) as one:
-            path = await _first_part(one)
-            one.hello("bbbbbbbb", run="run2")
-            one.steps("bbbbbbbb", 1, 10)
-            await one.quiet()
-        for state in (root / "node").glob("state.db*"):
-            state.unlink()
-        if damage == "a line of the system's":
-            with path.open("ab") as file:
-                file.write(b'\0\0"event":"logferry.seal" and half a line\n')
-        elif damage != "a link":
-            path.with_name(f"node7.20250730T130000Z-1.jsonl{damage}").write_bytes(b"no frame")
-        else:
-            path.with_name("node7~2.jsonl").symlink_to(root)
-        async with rig(root) as one:
-            one.steps("aaaaaaaa", 11, 20)
-            one.steps("bbbbbbbb", 11, 20)
-            await one.until(lambda: one.written == {"aaaaaaaa": 20, "bbbbbbbb": 20})
-            found = [
-                name
-                for path in one.run_logs().path.glob("node7*.jsonl")
-                if not path.is_symlink()
-                for name in re.findall(r"aaaaaaaa-\d+", path.read_text())
-            ]
-            assert found == NUMBERS[:20]
-            await one.quiet()
 
     asyncio.run(main())
 
