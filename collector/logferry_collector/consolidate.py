@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from logferry_collector.account import Account
 from logferry_collector.discover import Discover
 from logferry_collector.formats import Content, Format, Packed, Reading, format_of
 from logferry_collector.formats.content import HEAD_BYTES
 from logferry_collector.identity import NoResultError, record_of
-from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Role, Stamp
+from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
 from logferry_collector.rotated import original_of, stands
 from logferry_collector.store import Store
 from logferry_collector.tail import (
@@ -38,8 +38,6 @@ from logferry_collector.tail import (
 
 # Documents of one transaction are in memory together.
 _BATCH_BYTES = 16 << 20
-# Nobody reads the names of more files.
-_MAX_NAMED = 1000
 # A packed copy beside its original is asked about again after this; packing takes minutes at most.
 _COPY_NS = 60_000_000_000
 
@@ -85,8 +83,7 @@ class Consolidator:
         self._batch_files = batch_files
         self._clock_ns = clock_ns
         self._reading = reading
-        self.rows = 0  # committed so far
-        self.without_metrics: Counter[str] = Counter()  # of these, by file; of the first files only
+        self.account = Account()  # of what was committed so far
         self._new_inodes: set[int] = set()
 
     def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
@@ -105,7 +102,7 @@ class Consolidator:
             held = self._store.commit([intake for _, intake in due]) if due else []
             committed += sum(held)
             for (_, intake), was_held in zip(due, held, strict=True):
-                self._count(intake.records if was_held else [], intake.state.path)
+                self.account.add(intake.records if was_held else [], intake.state.path)
             lost = {step.found.path for (step, _), was_held in zip(due, held, strict=True) if not was_held}
             for step in steps:
                 if step.more or step.found.path in lost:  # lost: another collector was first; see what it left
@@ -122,12 +119,6 @@ class Consolidator:
         if void:
             self._store.drop_rejects(sorted(void))
             self._discover.forget(void)
-
-    def _count(self, records: list[Record], path: str) -> None:
-        self.rows += len(records)
-        bare = sum(record.role is Role.RESULT and "metrics" not in record.document for record in records)
-        if bare and len(self.without_metrics) < _MAX_NAMED:
-            self.without_metrics[path] += bare
 
     def _look(self, waiting: list[Found]) -> list[_Step]:
         """Look at as many files as one transaction takes, from the end of `waiting`."""

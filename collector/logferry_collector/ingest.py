@@ -13,6 +13,7 @@ from pathlib import Path
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home, safe_component
+from logferry_collector.account import Account
 from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.consolidate import Consolidator
 from logferry_collector.discover import Discover
@@ -36,13 +37,12 @@ _MAX_TOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What came of it; `bare`: rows without metrics by file; `others`: endings of files that no format reads."""
+    """What came of it; `others`: endings of files that no format reads."""
 
     files: int
     changes: int
-    rows: int
+    account: Account
     refused: list[tuple[str, Reject]]
-    bare: Counter[str]
     others: Counter[str]
 
 
@@ -118,7 +118,7 @@ def _take(store: Store, found: list[Found], config: CollectorConfig, others: Cou
             advance(len(part))
     looked_at = {one.path for one in found}
     refused = [(path, reject) for path, reject in store.rejects() if path in looked_at]
-    return _Report(len(looked_at), taken, consolidator.rows, refused, consolidator.without_metrics, others)
+    return _Report(len(looked_at), taken, consolidator.account, refused, others)
 
 
 @contextmanager
@@ -138,38 +138,61 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def _tell(report: _Report, *, as_json: bool) -> None:
     reasons = Counter(reject.fault.value for _, reject in report.refused)
+    account = report.account
     if as_json:
         print_json(
             {
                 "files": report.files,
                 "changes": report.changes,
-                "rows": report.rows,
+                "rows": account.rows,
+                "experiments": dict(account.experiments.most_common()),
                 "refused": [plain(path, reject) for path, reject in report.refused],
                 "reasons": dict(reasons.most_common()),
-                "without_metrics": dict(report.bare),
+                "without_metrics": dict(account.without_metrics),
+                "stepwise": dict(account.stepwise),
                 "others": dict(report.others.most_common()),
             }
         )
         return
-    for path, reject in report.refused[:_MAX_TOLD]:
-        complain(refusal(path, reject))
-    if len(report.refused) > _MAX_TOLD:
-        complain(f"and {len(report.refused) - _MAX_TOLD} more; 'logferry rejects' lists all")
+    _complain(report.refused)
     why = f" ({_counted(reasons)})" if reasons else ""
     print(
-        f"{report.files} files looked at, {report.changes} changes taken in with {report.rows} rows, "
+        f"{report.files} files looked at, {report.changes} changes taken in with {account.rows} rows, "
         f"{len(report.refused)} refused{why}"
     )
-    if report.bare:
-        where = f"in {len(report.bare)} files, {printable(next(iter(report.bare)))} first"
+    if account.experiments:
+        print(f"rows by experiment: {_counted(account.experiments, '{0} ({1})')}")
+    if account.stepwise:
         print(
-            f"{report.bare.total()} rows without metrics {where}: [collector.columns] says what outcomes of other "
+            f"{_where(account.stepwise)} have a step or an epoch: the rows of one run's history are no results, "
+            "and a mean over them says nothing; 'logferry rm' puts them away"
+        )
+    if account.without_metrics:
+        print(
+            f"{_where(account.without_metrics)} have no metrics: [collector.columns] says what outcomes of other "
             "names are called, 'logferry rm' puts away what is no result"
         )
     if report.others:
         print(f"of no known format: {_counted(report.others)}")
 
 
-def _counted(counts: Counter[str]) -> str:
-    shown = [f"{count} {what}" for what, count in counts.most_common(8)]
+def _complain(refused: list[tuple[str, Reject]]) -> None:
+    """Say what was refused, the same reason once."""
+    alike: dict[tuple[str, str], list[tuple[str, Reject]]] = {}
+    for path, reject in refused:
+        alike.setdefault((reject.fault, reject.reason), []).append((path, reject))
+    for same in list(alike.values())[:_MAX_TOLD]:
+        more = f" (and {len(same) - 1} more for the same reason)" if len(same) > 1 else ""
+        complain(refusal(*same[0]) + more)
+    if len(alike) > _MAX_TOLD or len(alike) < len(refused):
+        complain("'logferry rejects' lists all")
+
+
+def _where(counts: Counter[str]) -> str:
+    files = f"{len(counts)} files, {printable(next(iter(counts)))} first," if len(counts) > 1 else next(iter(counts))
+    return f"{counts.total()} rows of {printable(files)}"
+
+
+def _counted(counts: Counter[str], form: str = "{1} {0}") -> str:
+    shown = [form.format(printable(what), count) for what, count in counts.most_common(8)]
     return ", ".join(shown) + (" …" if len(counts) > len(shown) else "")

@@ -69,7 +69,7 @@ def test_rows_name_their_own_experiment_and_run(home: Path, node_dir: Path) -> N
         (ROWS, {}, "row 1: no experiment"),
         ([*ROWS, 7], {"experiment": "e"}, "a row is a int"),
         ([{"run_id": "a"}, {"run_id": "a"}], {"experiment": "e"}, "row 2: run e/a is in row 1 already"),
-        ([{"config": 1}], {"experiment": "e"}, "row 1: config is a int"),
+        ([{"duration_s": "long"}], {"experiment": "e"}, "row 1: duration_s is a str"),
         (ROWS, {"experiment": "../e"}, "row 1: experiment id '../e'"),
         (ROWS, {"experiment": "e", "name": "a/b"}, "row 1: name 'a/b'"),
         ("text", {"experiment": "e"}, "a str holds no rows"),
@@ -135,6 +135,30 @@ def test_a_past_project_is_taken_in_under_an_experiment_with_a_report(
     assert "of no known format: 2 .png" in out
     assert "table.csv:3: invalid: 1 cells, and the header has 2" in err
     assert main(["ingest", str(past), "--experiment", "a/b"]) == 2
+
+
+def test_a_reason_that_many_files_share_is_said_once(
+    home: Path, node_dir: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "p").mkdir()
+    for number in range(30):
+        (root / "p" / f"{number}.yaml").write_text("lr: 0.1")
+    assert main(["ingest", str(root / "p"), "--experiment", "old"]) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert "invalid: no result: one in YAML has" in first
+    assert first.endswith(" (and 29 more for the same reason)")
+    assert last == "logferry: 'logferry rejects' lists all"
+
+
+def test_rows_that_may_be_steps_of_a_run_and_experiments_of_their_own_are_told(
+    home: Path, node_dir: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "metrics.csv").write_text("epoch,step,train_loss,val_acc\n0,49,0.69,\n0,99,,0.81\n")
+    (root / "mlflow.csv").write_text("run_id,experiment_id,status,start_time,metrics.acc\na,7,FINISHED,,0.5\n")
+    assert main(["ingest", str(root / "metrics.csv"), str(root / "mlflow.csv"), "--experiment", "old"]) == 0
+    out = capsys.readouterr().out
+    assert "\nrows by experiment: old (2), 7 (1)\n" in out
+    assert f"\n2 rows of {root}/metrics.csv have a step or an epoch: " in out
 
 
 def test_progress_is_shown_to_a_terminal_and_to_nobody_else(home: Path, node_dir: Path, past: Path) -> None:

@@ -157,8 +157,8 @@ def test_ingest_names_what_came_without_metrics(place: Place, root: Path, capsys
     (root / "old" / "e" / "package.json").write_text('{"name": "x", "dependencies": {"y": "1"}}')
     (root / "old" / "e" / "run.json").write_text('{"acc": 0.5}')
     text = printed(capsys, "ingest", str(root / "old"))
-    assert "\n1 rows without metrics in 1 files, " in text
-    assert "e/package.json first: [collector.columns]" in text
+    assert "package.json have no metrics: " in text
+    assert "\nrows by experiment: e (2)\n" in text
     assert "without metrics" not in printed(capsys, "ingest", str(root / "old"))  # nothing new
 
 

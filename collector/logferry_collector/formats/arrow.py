@@ -17,7 +17,7 @@ from logferry_collector.formats.content import (
     Content,
     Reading,
     refused,
-    unfinished,
+    unparsed,
 )
 from logferry_collector.records import Fault, Parsed, Reject
 
@@ -42,7 +42,7 @@ class Parquet:
         except BeyondError as error:
             return refused(data, str(error))
         except Exception as error:  # pyarrow's errors are many, and those of a damaged file any of them
-            return unfinished(data, f"not {self._kind}: {' '.join(str(error).split())[:300]}")
+            return unparsed(data, f"not {self._kind}: {' '.join(str(error).split())[:300]}")
         return parsed
 
     def _batches(self, data: bytes) -> Iterator[Any]:

@@ -8,6 +8,8 @@ The rules, the first that fits decides (docs/results.md has them as a table):
 4. a prefix: `config.` `config_` `config/` `params.` …, `metrics.` `summary.` …, `environment.`, `exit.`;
 5. well-known words: `lr` and `seed` are settings, `acc` and `val_loss` are outcomes;
 6. everything else stays as a field of its own name: whether a number was chosen or found is not guessed.
+
+Values of another kind than their place are moved afterwards (kinds.py).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from logferry.results import FIELDS
-from logferry_collector.formats import meaning
+from logferry_collector.formats import kinds, meaning
 from logferry_collector.formats.values import literal, plain
 
 Path = tuple[str, ...]
@@ -49,7 +51,7 @@ class Columns:
         key = (tuple(names), text)
         found = self._plans.get(key)
         if found is None:
-            found = Plan(names, self._targets(names), text=text)
+            found = Plan(self._targets(names), text=text)
             if self._kept + len(names) > _MAX_NAMES:
                 self._plans.clear()
                 self._kept = 0
@@ -103,10 +105,8 @@ def _dotted(section: str, name: str) -> Path:
 class Plan:
     """How the values of a row become a document."""
 
-    def __init__(self, names: Sequence[str], targets: Sequence[Path], *, text: bool) -> None:
-        self._cells: list[tuple[Path, Callable[[Any], Any]]] = [
-            (path, _converter(name, path, text=text)) for name, path in zip(names, targets, strict=True)
-        ]
+    def __init__(self, targets: Sequence[Path], *, text: bool) -> None:
+        self._cells: list[tuple[Path, Callable[[Any], Any]]] = [(path, _converter(path, text=text)) for path in targets]
 
     def document(self, values: Iterable[Any]) -> dict[str, Any]:
         """Return the document of a row; a value that is missing makes no key.
@@ -122,24 +122,24 @@ class Plan:
                 continue
             if len(path) == 1:
                 known = document.get(path[0])
-                both = isinstance(known, dict) and isinstance(found, dict)
-                document[path[0]] = known | found if both else found
+                if isinstance(known, dict):
+                    found = known | (found if isinstance(found, dict) else {path[0]: found})
+                document[path[0]] = found
                 continue
             inner = document
             for part in path[:-1]:
                 below = inner.get(part)
                 if not isinstance(below, dict):
-                    below = inner[part] = {}
+                    below = inner[part] = {} if below is None else {part: below}
                 inner = below
             inner[path[-1]] = found
+        kinds.placed(document)
         meaning.completed(document)
         return document
 
 
-def _converter(name: str, path: Path, *, text: bool) -> Callable[[Any], Any]:
+def _converter(path: Path, *, text: bool) -> Callable[[Any], Any]:
     special = meaning.CONVERTERS.get(path[0]) if len(path) == 1 else None
-    if path == ("tags", name):  # MLflow's tags are keys with values, ours are words
-        return lambda value: None if value is None else value
     if special is None:
         return literal if text else plain
     if not text:

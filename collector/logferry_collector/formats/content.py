@@ -19,6 +19,22 @@ MAX_UNPACKED = MAX_DOCUMENT_BYTES
 MAX_CELLS = 5_000_000
 # Read again with every row that is appended: twenty thousand names fit, each of fifty signs.
 HEAD_BYTES = 1 << 20
+_OTHERS = (
+    *(
+        (magic, f"is packed, and its name does not say so: end it in {codec}")
+        for magic, codec in (
+            (b"\x1f\x8b", ".gz"),
+            (b"BZh", ".bz2"),
+            (b"\xfd7zXZ", ".xz"),
+            (b"\x28\xb5\x2f\xfd", ".zst"),
+        )
+    ),
+    *(
+        (b"x" + level, "is packed by zlib, as joblib does: write it without compress")
+        for level in (b"\x01", b"^", b"\x9c", b"\xda")
+    ),
+    *((mark, "is UTF-16; save it as UTF-8") for mark in (b"\xff\xfe", b"\xfe\xff")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,12 @@ def refused(data: bytes, reason: str, fault: Fault = Fault.INVALID) -> Parsed:
 def unfinished(data: bytes, reason: str) -> Parsed:
     """Return that a whole file does not parse, and may be half written."""
     return Parsed([], 0, 0, unfinished=reason if data.strip() else "the file is empty")
+
+
+def unparsed(data: bytes, reason: str) -> Parsed:
+    """Return that a whole file does not parse: it is something else by its first bytes, or may be half written."""
+    other = next((what for magic, what in _OTHERS if data.startswith(magic)), "")
+    return refused(data, other) if other else unfinished(data, reason)
 
 
 def whole(data: bytes, value: Any, reading: Reading) -> Parsed:

@@ -1,4 +1,4 @@
-"""One JSON document per file, or a list of them: what the SDK writes, and `<run>.part-<producer>.json` beside it."""
+"""One JSON document per file, as the SDK writes it; a list of them, or a table of pandas (oriented.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, whole
+from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unparsed, whole
+from logferry_collector.formats.oriented import rows_of
 from logferry_collector.records import Parsed
 
 # SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
@@ -30,8 +31,8 @@ class JSON:
         except BeyondError as error:
             return refused(data, str(error))
         except ValueError as error:
-            return unfinished(data, f"not JSON: {error}")
-        return whole(data, value, content.reading)
+            return unparsed(data, f"not JSON: {error}")
+        return whole(data, rows_of(value), content.reading)
 
 
 def decode(data: bytes) -> Any:

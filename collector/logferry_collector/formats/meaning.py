@@ -76,8 +76,16 @@ _MLFLOW = {
     "tags.mlflow.source.git.commit": ("environment", "git_commit"),
     "tags.mlflow.parentRunId": ("group",),
 }
+_OPTUNA = {
+    "value": ("metrics", "value"),
+    "state": ("status",),
+    "datetime_start": ("started",),
+    "datetime_complete": ("timestamp",),
+}
 _STATUSES = {
     "finished": COMPLETED,
+    "complete": COMPLETED,
+    "fail": FAILED,
     "completed": COMPLETED,
     "failed": FAILED,
     "killed": KILLED,
@@ -99,7 +107,17 @@ def export_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         return _WANDB if "ID" in there else _WANDB | {"Name": ("run_id",)}
     if there & {"artifact_uri", "Run ID"} or {"run_id", "status", "start_time"} <= there:
         return _MLFLOW
+    if {"number", "state", "datetime_start"} <= there:
+        return _OPTUNA | {name: place for name in names if (place := _optuna(name))}
     return {}
+
+
+def _optuna(name: str) -> tuple[str, ...]:
+    if name.startswith("values_"):  # of several objectives
+        return ("metrics", name.removeprefix("values_"))
+    bare = name.removeprefix("user_attrs_")
+    section = section_of_word(bare) if bare != name else ""
+    return (section, bare) if section else ()
 
 
 def section_of_word(name: str) -> str:
@@ -153,7 +171,9 @@ def _between(started: Any, ended: Any) -> float | None:
     return span_s if span_s >= 0 else None
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -201,7 +221,9 @@ def _seconds(value: Any) -> Any:
 def _tags(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
-    text = _text(value)
+    if isinstance(value, dict):
+        return _labels("", value)
+    text = str(_text(value))
     return [word.strip() for word in text.strip("[]").split(",") if word.strip()]
 
 

@@ -16,13 +16,16 @@ import pickle
 import pickletools
 from typing import Any, NoReturn
 
-from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Content, Reading, refused, unfinished, whole
+from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Content, Reading, refused, unparsed, whole
 from logferry_collector.formats.nodes import Node, RefusedError, node_class
 from logferry_collector.formats.pickled import Meaning, Table
 from logferry_collector.records import Fault, Parsed, Reject
 
 MAX_OPCODES = 3_000_000
 _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
+# It puts the bytes of arrays between the steps of the program, where no other reader of pickles expects them.
+_JOBLIB = b"joblib.numpy_pickle"
+_NOT_BY_JOBLIB = "has arrays as joblib writes them; write it with pickle.dump, or a frame with its own to_pickle"
 _PERSISTENT = frozenset({"PERSID", "BINPERSID"})
 
 
@@ -43,11 +46,13 @@ class Pickle:
         except (BeyondError, RefusedError) as error:
             return refused(data, str(error))
         except (EOFError, ValueError) as error:  # pickletools' for an end in the middle
-            return unfinished(data, f"not a pickle: {error}")
+            if _JOBLIB in data:
+                return refused(data, _NOT_BY_JOBLIB)
+            return unparsed(data, f"not a pickle: {error}")
         except RecursionError:
             return refused(data, "nested too deep")
         except Exception as error:  # the machine raises anything for a program that makes no sense
-            return unfinished(data, f"not a pickle: {str(error)[:200]}")
+            return unparsed(data, f"not a pickle: {str(error)[:200]}")
         try:
             found = Meaning().value(program)
         except RecursionError:

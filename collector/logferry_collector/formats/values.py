@@ -2,17 +2,20 @@
 
 A cell means the same whatever stands above or below it, so that rows that come later never change what earlier ones
 are: whole numbers without leading zeros are integers; decimal numbers are floats where a float can hold them; `true`
-and `false` are truth values; `nan` and `inf` stand for themselves; a JSON map or list is one; nothing is no value. All
-else is text: `007`, `1_000`, `0,5`, `63%`, `None`.
+and `false` are truth values; `nan` and `inf` stand for themselves; a JSON map or list is one, and so is one as Python
+prints it, which pandas writes into CSV; nothing is no value. All else is text: `007`, `1_000`, `0,5`, `63%`, `None`.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -45,15 +48,47 @@ def literal(cell: str) -> Any:
             number = float(cell)
             return number if math.isfinite(number) else cell
     elif first in "[{":
-        return _json(cell)
+        return _container(cell)
     return _WORDS.get(cell, cell)
 
 
-def _json(cell: str) -> Any:
-    try:
-        return json.loads(cell, parse_constant=str) if cell.count("{") + cell.count("[") <= _MAX_DEPTH else cell
-    except ValueError:
+def _container(cell: str) -> Any:
+    if cell[-1] not in "]}" or cell.count("{") + cell.count("[") > _MAX_DEPTH:
         return cell
+    with suppress(ValueError):
+        return json.loads(cell, parse_constant=str)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse some day
+            return _printed(ast.parse(cell, mode="eval").body)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return cell
+
+
+def _printed(node: ast.expr | None, depth: int = _MAX_DEPTH) -> Any:
+    """Return what Python printed in this form.
+
+    Raises:
+        ValueError: it is no plain data.
+
+    """
+    match node:
+        case _ if depth == 0:
+            raise ValueError
+        case ast.Dict(keys, values):
+            pairs = zip(keys, values, strict=True)
+            return {str(_printed(key, 1)): _printed(item, depth - 1) for key, item in pairs}
+        case ast.List(items) | ast.Tuple(items):
+            return [_printed(item, depth - 1) for item in items]
+        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
+            return plain(-value)
+        case ast.UnaryOp(ast.USub(), ast.Name("inf")):
+            return "-Infinity"
+        case ast.Name(name) if name in {"nan", "inf"}:
+            return _WORDS[name]
+        case ast.Constant(None | str() | int() | float() as value):
+            return plain(value)
+        case _:
+            raise ValueError
 
 
 def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:

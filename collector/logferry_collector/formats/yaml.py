@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, whole
+from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unfinished, unparsed, whole
 from logferry_collector.formats.json import MAX_DEPTH
 from logferry_collector.formats.values import plain
 from logferry_collector.records import Parsed
@@ -47,7 +47,7 @@ class YAML:
         except yaml.constructor.ConstructorError as error:
             return refused(data, f"not plain data: {_why(error)}")
         except yaml.YAMLError as error:
-            return unfinished(data, f"not YAML: {_why(error)}")
+            return unparsed(data, f"not YAML: {_why(error)}")
         except (ValueError, TypeError, RecursionError, OverflowError) as error:  # a date of no calendar, a map as a key
             return refused(data, f"not plain data: {error}")
         if not values:
