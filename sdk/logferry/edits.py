@@ -108,14 +108,25 @@ def trash(home: Home) -> Iterator[tuple[str, str]]:
     runs: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(home.results.glob(f"*/*{MARK}*.json")):
         runs.setdefault((path.parent.name, path.name.partition(MARK)[0]), []).append(path)
-    yield from (run for run, files in runs.items() if removed(files))
+    for run, files in runs.items():
+        try:
+            lies_there = removed(files)
+        except OSError:  # nobody knows; who deletes will be told
+            lies_there = True
+        if lies_there:
+            yield run
 
 
 def removed(files: Iterable[Path]) -> bool:
-    """Say whether the edits of one run that some files hold put it into the trash."""
+    """Say whether the edits of one run that some files hold put it into the trash.
+
+    Raises:
+        OSError: one of them cannot be read, and may be the one that takes it out.
+
+    """
     documents: list[dict[str, Any]] = []
     for path in files:
-        with suppress(OSError, results.ResultError):
+        with suppress(FileNotFoundError, results.ResultError):
             document = results.read(path)
             if not problem(document):
                 documents.append(document)

@@ -93,6 +93,10 @@ POINTS = {
     "prune.written": "what a file held is written down, not synced",
     "prune.noted": "it is synced, the file is still there",
     "prune.done": "the file is unlinked",
+    # the trash
+    "trash.bare": "a removed run's logs and parts are gone, its result is there",
+    "trash.hidden": "its result has the name of one that is gone, all edits are there",
+    "trash.unmarked": "the edits are gone, that file is not",
     # what the agent knows besides
     "settle.written": "a dead run's result is written, the database still lists it as due",
     "state.aside": "one file of a database that cannot be read has its other name",

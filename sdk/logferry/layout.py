@@ -13,7 +13,8 @@ Two roots (see docs/configuration.md)::
       logs/<experiment_id>/<run_id>/<host>.jsonl      running log; rotated `<host>.<UTC>-<n>.jsonl[.zst|.gz]`
       logs/<experiment_id>/<run_id>/<host>.log        text rendering, when asked for
       results/<experiment_id>/<run_id>.json           result; parts `<run_id>.part-<producer>.json`,
-                                                      of people `<run_id>.part-edit-….json` (see edits.py)
+                                                      of people `<run_id>.part-edit-….json` (see edits.py);
+                                                      `.<run_id>.gone` is being deleted from the trash
       store/results.db           the default results store
       agents/<host>              touched every minute by the host's agent
 

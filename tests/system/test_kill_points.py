@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from logferry.killpoints import POINTS
-from support.killing import CONFIG, Job, dies, service, settle
+from support.killing import CONFIG, VARIABLE, Job, dies, service, settle
 from support.node import Node, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -71,11 +71,12 @@ LOG = [
 ]
 COMPRESSION = ["compress.written", "compress.synced", "compress.renamed", "compress.named", "compress.done"]
 RETENTION = ["compress.done:4", "prune.written", "prune.noted", "prune.done"]
+TRASH = ["trash.bare", "trash.hidden", "trash.unmarked"]
 STATE = ["state.aside", "state.cleared", "state.opened"]
 COLLECTOR = ["migrate.begun", "migrate.stepped", "migrate.done", "ingest.begun", "ingest.taken", "ingest.committed"]
 ALL = [
     *(*OPENING, *RUNNING, "takeover.marked"),
-    *(*JOURNAL, *ADOPTION, *LOG, *COMPRESSION, *RETENTION, *STATE),
+    *(*JOURNAL, *ADOPTION, *LOG, *COMPRESSION, *RETENTION, *TRASH, *STATE),
     *(*COLLECTOR, "hints.drained:2"),
 ]
 
@@ -151,6 +152,22 @@ def test_agents_that_die_at_one_point_after_the_other_lose_and_repeat_nothing(no
 
 def test_agents_that_die_at_any_point_of_the_retention_know_what_was_in_the_files_that_went(node: Node) -> None:
     chain(node, RETENTION, f"{CONFIG}keep_files = 1\n")
+
+
+def test_of_a_run_in_the_trash_nothing_is_left_whenever_its_deletion_was_cut_short(node: Node) -> None:
+    results, logs = node.home / "results" / "kill", node.home / "logs" / "kill"
+    for point in TRASH:
+        log = logs / point / "host.jsonl"
+        for path in (log, results / f"{point}.json", results / f"{point}.part-abcdefgh.json"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text('{"status": "COMPLETED"}')
+        for arguments in (["tag", point, "+good"], ["rm", point]):
+            assert node.call(*arguments).returncode == 0
+        assert node.call("prune", **{VARIABLE: point}).returncode == -signal.SIGKILL, point
+        assert any(results.iterdir()), point
+        done = node.call("prune")
+        assert (done.returncode, point in done.stdout) == (0, True), (point, done)
+        assert [*results.iterdir(), *logs.iterdir()] == [], point
 
 
 def test_agents_that_die_while_they_begin_their_database_anew_lose_and_repeat_nothing(node: Node) -> None:
