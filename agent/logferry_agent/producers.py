@@ -154,12 +154,13 @@ class Producers:
     def introduce(self, producer: str, about: dict[str, Any]) -> Entry | Refused | None:
         """Take in who a producer is; return what to append the first time."""
         known = self._rows.get(producer)
+        if known and all(known.about.get(key) == about.get(key) for key in _SAME):
+            return None
         checked = checked_about(producer, about)
         if isinstance(checked, Refused):
             return checked
         if known:
-            same = all(known.about.get(key) == checked.get(key) for key in _SAME)
-            return None if same else Refused("hello", f"{producer} is another process, or of another run")
+            return Refused("hello", f"{producer} is another process, or of another run")
         if len(self._rows) >= MAX_PRODUCERS:
             return Refused("hello", f"{producer}: there are {MAX_PRODUCERS} producers already")
         self._add(Producer(producer, checked))

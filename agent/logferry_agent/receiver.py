@@ -1,8 +1,10 @@
 """The ROUTER socket: frames in, acks and level changes out.
 
 One asyncio reader on the socket's descriptor. That descriptor is edge-triggered: after anything that was received or
-sent there may be more without a new edge, so every turn ends by asking the socket itself. A turn is bounded, so that
-timers and acks get theirs under load; ZeroMQ takes frames fairly across connections.
+sent there may be more without a new edge, so turns follow each other until the socket has no more. A turn is bounded,
+so that timers and acks get theirs under load; ZeroMQ takes frames fairly across connections. With a thousand producers
+nearly every frame is a small one, and what it costs is what the agent costs: what a turn brought goes to the journal
+at once, and all news of one turn of the loop are told together.
 
 Input is untrusted: what does not decode is counted by reason, refused, and disturbs no other producer.
 """
@@ -24,6 +26,8 @@ from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Answer, Producer, Producers, Refused, Run, Taken
 
 _log = logging.getLogger(__name__)
+# Plain numbers: joining two flags of an enum takes longer than sending a part.
+_NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 # A turn of the loop takes at most so many frames.
 _TURN_FRAMES = 32
 # More than this queued for the journal only moves the queue from the producers' spools into memory.
@@ -66,6 +70,9 @@ class Receiver:
         self._socket.router_mandatory = True
         self._paused = self._closing = False
         self._turn: asyncio.Handle | None = None
+        self._telling: asyncio.Handle | None = None
+        self._taken: list[Entry] = []  # in this turn, not yet given to the journal
+        self._taken_bytes = 0
         self._questions: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -78,8 +85,9 @@ class Receiver:
     def stop(self) -> None:
         self._closing = True
         self._loop.remove_reader(self._fd)
-        if self._turn:
-            self._turn.cancel()
+        for handle in (self._turn, self._telling):
+            if handle:
+                handle.cancel()
         for question in self._questions:
             question.cancel()
         self._socket.close()
@@ -92,14 +100,22 @@ class Receiver:
     def take_durable(self, entries: Iterable[Entry]) -> None:
         """Ack what the journal made durable, once per producer however many batches that were."""
         self._producers.take_durable(entries)
-        self.tell()
+        self._tell()
 
     def take_written(self, written: dict[str, int]) -> None:
         self._producers.take_written(written)
         self.tell()
 
     def tell(self) -> None:
-        """Send welcomes and acks that are due, and go on reading if the journal has room again."""
+        """Send what is due, all at once and soon; go on reading if the journal has room again."""
+        if self._telling is None:
+            self._telling = self._loop.call_soon(self._tell_later)
+
+    def _tell_later(self) -> None:
+        self._telling = None
+        self._tell()
+
+    def _tell(self) -> None:
         for one, frame in self._producers.news(self._hooks.level_for):
             if self._send_to(one, frame):
                 self._producers.told(one, frame)
@@ -130,35 +146,53 @@ class Receiver:
 
     def _take_turn(self) -> None:
         self._turn = None
+        try:
+            more = self._take_frames()
+        finally:
+            taken, self._taken, self._taken_bytes = self._taken, [], 0
+            if taken:
+                self._journal.append(taken)
+        if more:
+            self._again()
+
+    def _take_frames(self) -> bool:
+        """Take the frames of one turn; say whether there may be more."""
         for _ in range(_TURN_FRAMES):
-            if self._closing or not self._readable():
-                return
+            if self._closing:
+                return False
             if not self._has_room() and not self._journal.held:
                 self._paused = True
-                return
-            identity, *parts = self._receive()
+                return False
+            found = self._receive()
+            if not found:
+                return False
             self.frames += 1
             try:
-                self._handle(identity, parts)
+                self._handle(found[0], found[1:])
             except Exception:  # whatever it holds, the next frame is somebody else's
                 _log.exception("unexpected, please report")
                 self.refused["unexpected"] += 1
-        self._again()
-
-    def _readable(self) -> bool:
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        return True
 
     def _receive(self) -> list[bytes]:
-        """Receive one message; of one with too many parts only the first ones are kept."""
-        parts = [self._socket.recv(zmq.NOBLOCK)]
-        while self._socket.rcvmore:
-            part = self._socket.recv(zmq.NOBLOCK)
+        """Receive one message, nothing where there is none; of one with too many parts only the first are kept."""
+        try:
+            part = self._socket.recv(_NOW, copy=False)
+        except zmq.Again:
+            return []
+        parts = [part.bytes]
+        while part.more:
+            part = self._socket.recv(_NOW, copy=False)
             if len(parts) < _MAX_PARTS:
-                parts.append(part)
+                parts.append(part.bytes)
         return parts
 
+    def _append(self, entry: Entry) -> None:
+        self._taken.append(entry)
+        self._taken_bytes += len(entry.payload)
+
     def _has_room(self) -> bool:
-        return self._journal.queued_bytes < QUEUE_BYTES
+        return self._journal.queued_bytes + self._taken_bytes < QUEUE_BYTES
 
     def _handle(self, identity: bytes, parts: list[bytes]) -> None:
         if parts == [b""]:  # a probe: somebody connected, and may have been known to an agent before
@@ -190,7 +224,7 @@ class Receiver:
             self._refuse(entry)
             return
         if entry:
-            self._journal.append([entry])
+            self._append(entry)
         one = self._producers.get(frame.producer)
         if one:
             self._hooks.met(one.id, one.about)
@@ -204,7 +238,7 @@ class Receiver:
             return
         answer: Answer = self._producers.offer(batch, identity)
         if isinstance(answer, Taken):
-            self._journal.append([answer.entry])
+            self._append(answer.entry)
         elif isinstance(answer, wire.Nack | wire.Who):
             self._send(identity, answer)
         elif isinstance(answer, Refused):
@@ -242,8 +276,12 @@ class Receiver:
 
     def _send(self, identity: bytes, frame: wire.Frame) -> bool | None:
         """Send a frame; False where the peer takes no more for now, None where it is gone."""
+        *parts, last = wire.encode(frame)
         try:
-            self._socket.send_multipart([identity, *wire.encode(frame)], zmq.NOBLOCK)
+            self._socket.send(identity, _MORE)
+            for part in parts:
+                self._socket.send(part, _MORE)
+            self._socket.send(last, _NOW)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
