@@ -26,9 +26,10 @@ from logferry.events import INFO, WARNING, level_name
 from logferry.killpoints import passed
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.exits import Exits
-from logferry_agent.fs import Problem
+from logferry_agent.fs import Problem, said
 from logferry_agent.journal import Journal
 from logferry_agent.ledger import SEAL
+from logferry_agent.problems import Problems
 from logferry_agent.processes import is_running
 from logferry_agent.producers import Producer, Producers, Refused, Run
 from logferry_agent.receiver import QUEUE_BYTES
@@ -42,6 +43,8 @@ SCAN_S = 0.4
 # looks the locks of all are tried.
 _LOOKS_PER_ROUND = 12
 _SLICE_BYTES = 1 << 20
+# What is held back is tried again every two seconds.
+_LOOKS_PER_RETRY = 5
 # Each adoption in progress holds a segment of a spool in memory.
 _AT_ONCE = 4
 _STEP_S = 0.02
@@ -85,7 +88,7 @@ class Adoption:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sealed: dict[str, Path] = {}
         self._missed: set[str] = set()
-        self._left: dict[Path, Problem] = {}
+        self._problems = Problems(clock_ns)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._looking = asyncio.Lock()
         self._looks = 0
@@ -95,8 +98,8 @@ class Adoption:
         return len(self._tasks)
 
     def held(self) -> list[Problem]:
-        """Return the spools that are not adopted, each with the reason."""
-        return list(self._left.values())
+        """Return the spools that are not adopted or removed, each with the reason."""
+        return self._problems.values()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -105,7 +108,7 @@ class Adoption:
                 try:
                     await self.look()
                 except OSError as error:
-                    _log.warning("cannot look for spools: %s", error)
+                    self._hold(self._root, error)
                 await asyncio.sleep(SCAN_S)
         finally:
             for task in self._tasks.values():
@@ -120,27 +123,30 @@ class Adoption:
     async def _look_once(self) -> None:
         busy = self._tasks.keys() | self._sealed.keys()
         known = {one.id for one in self._producers}
-        seen = await self._call(look, self._root, busy | self._certain(), known)
+        seen = await self._call(look, self._root, busy | self._left_alone(), known)
+        self._problems.keep([self._root / name for name in seen.names | self._sealed.keys()], "spool")
         for name, about in seen.living:
             self._introduce(name, about)
         for one in self._producers:
             if not one.sealed:
                 self._exits.watch(one.id, one.about)
+        for path, error in seen.failed:
+            self._hold(path, error)
         for path, reason in seen.unreadable:
             await self._set_aside(path, reason)
         for path in seen.dead:
             self._tasks[path.name] = asyncio.create_task(self._adopt(path))
-        self._left = {path: problem for path, problem in self._left.items() if path.name in seen.names}
         self._seal_without_spool(known - busy - seen.names)
         await self.remove_sealed()
         self._retire()
 
-    def _certain(self) -> set[str]:
+    def _left_alone(self) -> set[str]:
         """Return whose locks need not be tried this time: trying a thousand of them is work, and they live."""
         self._looks += 1
+        held = {path.name for path in self._problems.paths()} if self._looks % _LOOKS_PER_RETRY else set()
         if self._looks % _LOOKS_PER_ROUND == 0:
-            return set()
-        return {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
+            return held
+        return held | {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
 
     async def finish(self) -> None:
         """Adopt everybody who is dead now, to the end."""
@@ -159,10 +165,8 @@ class Adoption:
                         await self._adopt_locked(path)
                     finally:
                         os.close(lock)
-        except FileNotFoundError as error:
-            await self._set_aside(path, str(error))
-        except OSError as error:  # tried again with the next look
-            _log.warning("cannot adopt %s, tried again: %s", path, error)
+        except OSError as error:
+            self._hold(path, error)
         except Exception as error:  # whatever is in this spool, the others go on
             _log.exception("cannot adopt %s", path)
             await self._set_aside(path, f"{type(error).__name__}: {error}")
@@ -173,7 +177,7 @@ class Adoption:
         passed("adopt.locked")
         later = await self._call(spool.later_version, path)
         if later is not None:
-            self._leave(path, later)
+            self._hold(path, f"written by a later logferry ({later.detail}): upgrade the agent", later.path)
             return
         if self._producers.get(path.name) is None:
             about = await self._call(read_about, path)
@@ -194,6 +198,7 @@ class Adoption:
             self._seal(one, {level_name(level): count for level, count in head.shed.items()})
             passed("adopt.sealed")
         self._sealed[path.name] = path
+        self._problems.release(path)
 
     async def _take_in(self, one: Producer, path: Path) -> bool:
         """Journal what is left in the spool; False where the run takes no more for now, and a later look goes on."""
@@ -269,11 +274,10 @@ class Adoption:
             passed("adopt.settled")
             try:
                 await self._call(spool.remove, path)
-            except FileNotFoundError:
-                pass
             except OSError as error:
-                _log.warning("cannot remove the adopted spool %s, tried again: %s", path, error)
+                self._hold(path, error)
                 continue
+            self._problems.release(path)
             one.spool_gone = True
             self._sealed.pop(name, None)  # a drain and a look may both have removed it
 
@@ -304,20 +308,20 @@ class Adoption:
             self._journal.append([entry])
         return None
 
-    def _leave(self, path: Path, later: spool.SpoolDamage) -> None:
-        """Leave a spool for an agent that knows its version; say so the first time."""
-        if path not in self._left:
-            _log.error("%s was written by a later logferry (%s) and is left for an agent of its version", *later[1:])
-            error = f"written by a later logferry ({later.detail}): upgrade the agent"
-            self._left[path] = Problem("spool", str(later.path), error, self._clock_ns())
+    def _hold(self, path: Path, error: OSError | str, file: Path | None = None) -> None:
+        """Leave a spool as it is until that works; say so the first time."""
+        text = error if isinstance(error, str) else said(error)
+        if self._problems.hold(path, "spool", text, file):
+            _log.warning("%s is held back, and tried again: %s", file or path, text)
 
     async def _set_aside(self, path: Path, reason: str) -> None:
         target = path.with_name(f".bad-{path.name}")
-        _log.error("the spool %s cannot be read (%s) and is kept as %s", path, reason, target.name)
         try:
             await self._call(os.rename, path, target)
         except OSError as error:
-            _log.error("cannot rename %s: %s", path, error)
+            self._hold(path, f"it is damaged ({reason}) and cannot be renamed to {target.name}: {said(error)}")
+        else:
+            _log.error("the spool %s cannot be read (%s) and is kept as %s", path, reason, target.name)
 
     async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)

@@ -6,6 +6,7 @@ passing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -27,6 +28,7 @@ class Seen:
     living: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     dead: list[Path] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[tuple[Path, OSError]] = field(default_factory=list)
 
 
 def look(root: Path, busy: set[str], known: set[str]) -> Seen:
@@ -47,24 +49,28 @@ def _sort(path: Path, seen: Seen, known: set[str]) -> None:
     try:
         lock = spool.take_lock(path)
     except FileNotFoundError:
-        if path.exists():
+        if os.path.lexists(path):
             seen.unreadable.append((path, "it has no lock file"))
         return
-    except OSError as error:
-        seen.unreadable.append((path, str(error)))
+    except OSError as error:  # too many open files, say: that tells nothing of the spool
+        seen.failed.append((path, error))
         return
     if lock is not None:
         os.close(lock)
         seen.dead.append(path)
     elif path.name not in known:
-        about = read_about(path)
-        if isinstance(about, dict):
-            seen.living.append((path.name, about))
+        with contextlib.suppress(OSError):  # looked at again
+            about = read_about(path)
+            if isinstance(about, dict):
+                seen.living.append((path.name, about))
 
 
 def read_about(path: Path) -> dict[str, Any] | spool.SpoolDamage:
+    """Read what a spool says of its producer; an OSError says that it cannot be read now."""
     try:
         return spool.read_about(path)
+    except OSError:
+        raise
     except Exception as error:  # a checksum that holds does not make it msgpack
         return spool.SpoolDamage("checksum", path / "hello", f"{type(error).__name__}: {error}")
 

@@ -5,6 +5,7 @@ Asks the agent; without one it says what lies on the disk, without taking any lo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -30,7 +31,7 @@ def status(arguments: list[str]) -> int:
     agent = ask(settings, "status", {}) or _on_disk(settings)
     for one in agent["producers"]:
         # The producer's own page has the count at once; the agent learns it with the next gap marker.
-        one["shed"] = sum(spool.read_head(NodeDir(settings.node_dir).spool / one["producer"]).shed.values())
+        one["shed"] = sum(_head(NodeDir(settings.node_dir).spool / one["producer"]).shed.values())
     found = {"agent": agent, "collector": _collector(Home(settings.home))}
     if options.json:
         print(json.dumps(found, indent=2))
@@ -67,17 +68,25 @@ def _spools(root: Path) -> list[dict[str, Any]]:
 
 
 def _spool(path: Path) -> dict[str, Any]:
-    about = spool.read_about(path)
-    known = about if isinstance(about, dict) else {}
-    head = spool.read_head(path)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError):
+        about = spool.read_about(path)
+        known = about if isinstance(about, dict) else {}
     return {
         "producer": path.name,
         "experiment_id": known.get("experiment_id"),
         "run_id": known.get("run_id"),
         "pid": spool.lock_holder(path / "lock"),
-        "durable": head.acked_through,
+        "durable": _head(path).acked_through,
         "spool_bytes": _size(path),
     }
+
+
+def _head(path: Path) -> spool.Head:
+    try:
+        return spool.read_head(path)
+    except OSError:
+        return spool.Head(0, 0, {})
 
 
 def _size(directory: Path) -> int:

@@ -50,6 +50,9 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
         after: number of the last event that is durable already; 0 for all.
         limit_bytes: slices are no larger, except to hold one whole event.
 
+    Raises:
+        OSError: a segment cannot be read now; what it holds may still be there.
+
     """
     expected = 0  # number of the next event, 0 until a segment says it
     is_counted = True  # nobody knows how many events a place like `Hole` without a count held
@@ -80,10 +83,7 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
 
 def _segment(path: Path, expected: int) -> tuple[bytes, Hole | None]:
     """Return a segment's bytes, none where it was never begun, or what is wrong with it as a whole."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return b"", Hole(expected, None, "missing", str(error).encode())
+    data = path.read_bytes()
     if not any(data[: HEADER.size]):  # the producer died while it prepared this one
         return b"", None
     magic, version, _ = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))

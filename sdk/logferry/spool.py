@@ -126,10 +126,15 @@ class HeadPage:
 
 
 def read_head(directory: Path) -> Head:
-    """Read the page `head`; zeros where it is missing or damaged, because its counts only inform."""
+    """Read the page `head`; zeros where it is missing or damaged, because its counts only inform.
+
+    Raises:
+        OSError: it cannot be read now.
+
+    """
     try:
         magic, version, acked, outrun, *shed = _HEAD.unpack_from((directory / "head").read_bytes())
-    except (OSError, struct.error):
+    except (FileNotFoundError, struct.error):
         return Head(0, 0, {})
     if magic != HEAD_MAGIC or version != VERSION:
         return Head(0, 0, {})
@@ -137,12 +142,17 @@ def read_head(directory: Path) -> Head:
 
 
 def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
-    """Read the file `hello`: what is constant for the producer."""
+    """Read the file `hello`: what is constant for the producer.
+
+    Raises:
+        OSError: it cannot be read now.
+
+    """
     path = directory / "hello"
     try:
         data = path.read_bytes()[:_MAX_HELLO_BYTES]
         magic, version, crc32 = _HELLO.unpack_from(data)
-    except (OSError, struct.error) as error:
+    except (FileNotFoundError, struct.error) as error:
         return SpoolDamage("missing", path, str(error))
     if magic == HELLO_MAGIC and version > VERSION:
         return SpoolDamage("version", path, f"version {version}; this one knows {VERSION}")
@@ -157,12 +167,17 @@ def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
 
 
 def later_version(directory: Path) -> SpoolDamage | None:
-    """Return the first file of a spool that a later logferry wrote, None where there is none."""
+    """Return the first file of a spool that a later logferry wrote, None where there is none.
+
+    Raises:
+        OSError: that cannot be known now.
+
+    """
     about = read_about(directory)
     if isinstance(about, SpoolDamage) and about.reason == "version":
         return about
     for path in sorted(directory.glob("[0-9]*.seg")):
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(HEADER.size).ljust(HEADER.size, b"\0")
             magic, version, first = HEADER.unpack(data)
             # Where the checksum holds for the present version, a bit of the version was changed: that is damage.
@@ -181,8 +196,10 @@ def take_lock(directory: Path) -> int | None:
     fd = os.open(directory / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BaseException as error:
         os.close(fd)
+        if not isinstance(error, BlockingIOError):
+            raise
         return None
     return fd
 
@@ -212,15 +229,22 @@ def _holder(fd: int) -> int | None:
 
 
 def remove(directory: Path) -> None:
-    """Delete an adopted spool, its directory entry made durable. Under a name with a dot: half of it is no spool."""
+    """Delete an adopted spool, its directory entry made durable. Under a name with a dot: half of it is no spool.
+
+    Raises:
+        OSError: it is not known to be gone; doing it again finishes it.
+
+    """
     gone = directory.with_name(f".gone-{directory.name}")
-    directory.rename(gone)
+    with contextlib.suppress(FileNotFoundError):
+        directory.rename(gone)
     passed("remove.hidden")
-    for name in os.listdir(gone):
-        with contextlib.suppress(FileNotFoundError):
-            (gone / name).unlink()
-        passed("remove.begun")
-    gone.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(gone):
+            with contextlib.suppress(FileNotFoundError):
+                (gone / name).unlink()
+            passed("remove.begun")
+        gone.rmdir()
     passed("remove.emptied")
     fd = os.open(gone.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
