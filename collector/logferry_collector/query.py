@@ -140,7 +140,7 @@ class Reader:
             try:
                 self._take_in()
                 self.stale = ""
-            except StoreDownError as error:  # what is in there can be read all the same
+            except (StoreDownError, StoreRefusedError) as error:  # what is in there can be read all the same
                 self.stale = str(error)
 
 

@@ -131,11 +131,16 @@ def negated(expression: Expression) -> Expression:
             return Is(key, what, not was)
 
 
+def conditions_of(expression: Expression) -> list[Condition]:
+    """Return the conditions that an expression is made of."""
+    if isinstance(expression, And | Or):
+        return [condition for part in expression.parts for condition in conditions_of(part)]
+    return [expression]
+
+
 def keys_of(expression: Expression) -> list[Key]:
     """Return the keys that an expression asks for."""
-    if isinstance(expression, And | Or):
-        return [key for part in expression.parts for key in keys_of(part)]
-    return [expression.key]
+    return [condition.key for condition in conditions_of(expression)]
 
 
 @dataclass(frozen=True, slots=True)

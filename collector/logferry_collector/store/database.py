@@ -62,6 +62,9 @@ class Database(Protocol):
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
         """Make an index of `result` in the order of the first value, which holds the others too where that can be."""
 
+    def drop_index(self, name: str) -> None:
+        """Remove an index, unless that would have to wait for somebody who reads."""
+
     def using(self, name: str) -> Sql:
         """Return what makes the database use an index, where it would not find that by itself; with a blank."""
 
@@ -109,11 +112,24 @@ class Database(Protocol):
     def json(self, operand: Operand) -> Sql:
         """Return the value as the text of its JSON, of a column the text itself; null where it is missing."""
 
-    def figure(self, operand: Operand) -> Sql:
+    def taken(self, operand: Operand) -> Sql:
+        """Return what `figure` and `mean` are made of, with all that has to be looked up in a document."""
+
+    def figure(self, taken: Sql, operand: Operand) -> Sql:
         """Return the value as a number, or as whatever the database has for NaN; null where it is neither."""
 
-    def mean(self, operand: Operand) -> Sql:
+    def mean(self, taken: Sql, operand: Operand) -> Sql:
         """Return the mean of a group's numbers: NaN or null where one is NaN."""
 
-    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
-        """Make groups by some keys fast, where an index can."""
+    def once(self, query: Sql) -> Sql:
+        """Return a query to select from, whose columns are worked out once, however often they are used."""
+
+    def cover(
+        self,
+        session: Session,
+        name: str,
+        grouped: Sequence[Operand],
+        measured: Sequence[Operand],
+        filtered: Sequence[Operand],
+    ) -> None:
+        """Make groups by some values fast, where an index can."""

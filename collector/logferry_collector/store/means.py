@@ -31,39 +31,46 @@ def means(
     made = QuerySQL(database, query)
     operands = [made.operand(key) for key in (*keys, *([over] if over else []))]
     measured = [made.operand(metric) for metric in metrics]
-    heads = list(map(database.json, operands))
+    heads, taken = list(map(database.json, operands)), list(map(database.taken, measured))
     readers = list(map(_reader, operands))
-    table = sql("FROM result r ?", using)
     if over is not None:
-        places = ", ".join(
-            str(place + 1) for place in range(len(heads))
-        )  # the same text with other parameters is another
-        columns = joined(", ", [*heads, *(piece for one in measured for piece in _mean(database, one))])
+        pieces, source = _source(database, using, [*heads, *taken], made.where())
+        figures = [
+            piece
+            for one, operand in zip(pieces[len(heads) :], measured, strict=True)
+            for piece in (sql("count(?)", database.figure(one, operand)), database.mean(one, operand))
+        ]
+        # By place: the same text with other parameters is another.
+        places = ", ".join(str(place + 1) for place in range(len(heads)))
+        columns = joined(", ", [*pieces[: len(heads)], *figures])
         alone = False
-        for row in database.rows(sql(f"SELECT ? ?? GROUP BY {places}", columns, table, made.where())):
+        for row in database.rows(sql(f"SELECT ? ? GROUP BY {places}", columns, source)):
             values = [read(value) for read, value in zip(readers, row, strict=False)]
             if values[-1] is None:
                 alone = True
                 continue
-            figures = iter(row[len(heads) :])
-            yield (
-                *values,
-                *(
-                    (n, _number("NaN" if mean is None and n else mean))
-                    for n, mean in zip(figures, figures, strict=True)
-                ),
-            )
+            found = iter(row[len(heads) :])
+            yield (*values, *((n, _number("NaN" if mean is None and n else mean)) for n, mean in zip(found, found)))  # noqa: B905
         if not alone:
             return
         made = QuerySQL(database, replace(query, where=And((query.where, Is(over, "null")))))
-    columns = joined(", ", [*heads[: len(keys)], *map(database.figure, measured), Sql("NULL")])
-    for row in database.rows(sql("SELECT ? ??", columns, table, made.where())):
+    pieces, source = _source(database, using, [*heads[: len(keys)], *taken], made.where())
+    figures = [database.figure(one, operand) for one, operand in zip(pieces[len(keys) :], measured, strict=True)]
+    for row in database.rows(sql("SELECT ? ?", joined(", ", [*pieces[: len(keys)], *figures, Sql("NULL")]), source)):
         values = [read(value) for read, value in zip(readers[: len(keys)], row, strict=False)]
         yield (*values, None, *map(single, row[len(keys) : -1]))
 
 
-def _mean(database: Database, operand: Operand) -> tuple[Sql, Sql]:
-    return sql("count(?)", database.figure(operand)), database.mean(operand)
+def _source(database: Database, using: Sql, pieces: list[Sql], where: Sql) -> tuple[list[Sql], Sql]:
+    """Return what stands for some pieces, and FROM what.
+
+    An index has them; without one each is taken out of its document once, however often it is used.
+    """
+    if using.text:
+        return pieces, sql("FROM result r ??", using, where)
+    names = [Sql(f"v{place}") for place in range(len(pieces))]
+    columns = joined(", ", [*(sql("? AS ?", *pair) for pair in zip(pieces, names, strict=True)), Sql("NULL AS v")])
+    return names, sql("FROM (?) AS taken", database.once(sql("SELECT ? FROM result r ?", columns, where)))
 
 
 def _reader(operand: Operand) -> Callable[[Any], Any]:

@@ -14,6 +14,9 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+# With the 4 MB that is usual, groups with more than two metrics are sorted on disk instead of hashed.
+_ROOM = "SELECT set_config('work_mem', '32MB', false) WHERE pg_size_bytes(current_setting('work_mem')) < 32 << 20"
+
 
 class Pool:
     """Used by one thread; as many connections as are needed at once."""
@@ -51,7 +54,7 @@ class Pool:
             connection.close()
         connection = psycopg.connect(self._info, autocommit=True)
         # Compiling a query takes longer than any of ours runs.
-        connection.execute("SET jit = off")
+        connection.execute(f"SET jit = off; {_ROOM}".encode())
         return connection
 
 

@@ -122,6 +122,12 @@ class Postgres(PostgresSQL):
         )
         return [name for (name,) in self.rows(sql("SELECT relname FROM pg_class WHERE ? ORDER BY oid", made))]
 
+    def drop_index(self, name: str) -> None:
+        with self.writing() as session:
+            # Dropping waits for all who read, and all who come later for it; one of them may be the one who asks.
+            session.run(Sql("LOCK TABLE result IN ACCESS EXCLUSIVE MODE NOWAIT"))
+            session.run(Sql(f'DROP INDEX IF EXISTS "{name}"'))
+
     def check(self) -> None:
         for _ in self.rows(Sql("SELECT 1 FROM logferry_version")):
             return

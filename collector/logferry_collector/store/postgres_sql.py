@@ -36,14 +36,7 @@ class PostgresSQL:
         return sql(f"(? IS {'NOT ' * (not negated)}DISTINCT FROM 'NaN')", _text(operand._replace(metric=False)))
 
     def number(self, operand: Operand) -> Sql:
-        if operand.path is None:
-            return Sql("NULL::numeric")
-        raw = _raw(operand)
-        infinities = sql(f"WHEN 'string' THEN CASE ? #>> '{{}}' {_INFINITIES} END", raw) if operand.metric else Sql("")
-        kinds = sql(
-            "WHEN 'number' THEN (?)::numeric WHEN 'boolean' THEN (?)::boolean::int::numeric ?", raw, raw, infinities
-        )
-        return sql("CASE jsonb_typeof(?) ? END", raw, kinds)
+        return Sql("NULL::numeric") if operand.path is None else _number(operand, _INFINITIES)
 
     def among(self, operand: Operand, values: Sequence[str | float], *, negated: bool) -> Sql:
         texts = [sought(one) for one in values if isinstance(one, str)]
@@ -94,16 +87,28 @@ class PostgresSQL:
     def json(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("(?)::text", _raw(operand))
 
-    def figure(self, operand: Operand) -> Sql:
-        number = self.number(operand)
-        if not operand.metric:
-            return number
-        return sql("CASE WHEN ? THEN 'NaN'::numeric ELSE ? END", self.is_nan(operand, negated=False), number)
+    def taken(self, operand: Operand) -> Sql:
+        nan = "WHEN 'NaN' THEN 'NaN'::numeric"
+        return Sql("NULL::numeric") if operand.path is None else _number(operand, f"{nan} {_INFINITIES}")
 
-    def mean(self, operand: Operand) -> Sql:
-        return sql("avg(?)", self.figure(operand))
+    def figure(self, taken: Sql, operand: Operand) -> Sql:  # noqa: ARG002
+        return taken
 
-    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
+    def mean(self, taken: Sql, operand: Operand) -> Sql:  # noqa: ARG002
+        return sql("avg(?)", taken)
+
+    def once(self, query: Sql) -> Sql:
+        # A query with an offset is not merged into the one around it.
+        return sql("? OFFSET 0", query)
+
+    def cover(
+        self,
+        session: Session,
+        name: str,
+        grouped: Sequence[Operand],
+        measured: Sequence[Operand],
+        filtered: Sequence[Operand],
+    ) -> None:
         """An index does not help: PostgreSQL would look up each row all the same."""
 
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
@@ -132,6 +137,14 @@ def _text(operand: Operand) -> Sql:
     raw = _raw(operand)
     text = sql("""(CASE jsonb_typeof(?) WHEN 'string' THEN ? #>> '{}' END COLLATE "C")""", raw, raw)
     return sql("(CASE WHEN ? NOT IN (?) THEN ? END)", text, _NUMBERS, text) if operand.metric else text
+
+
+def _number(operand: Operand, texts: str) -> Sql:
+    """Return a value as a number; `texts` says which numbers some texts among metrics are."""
+    raw = _raw(operand)
+    text = sql(f"WHEN 'string' THEN CASE ? #>> '{{}}' {texts} END", raw) if operand.metric else Sql("")
+    kinds = sql("WHEN 'number' THEN (?)::numeric WHEN 'boolean' THEN (?)::boolean::int::numeric ?", raw, raw, text)
+    return sql("CASE jsonb_typeof(?) ? END", raw, kinds)
 
 
 def _numeric(value: float) -> Decimal | int:

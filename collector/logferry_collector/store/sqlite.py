@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,11 @@ class SQLite(SQLiteSQL):
     def indexes(self, prefix: str) -> list[str]:
         made = sql("type = 'index' AND substr(name, 1, ?) = ?", len(prefix), prefix)
         return [name for (name,) in self.rows(sql("SELECT name FROM sqlite_master WHERE ? ORDER BY rowid", made))]
+
+    def drop_index(self, name: str) -> None:
+        # A question that is open on this connection would forbid it, and fail when it is taken back.
+        with self._reaching(), closing(sqlite3.connect(self.path, timeout=0)) as another:
+            another.execute(f'DROP INDEX IF EXISTS "{name}"')
 
     def check(self) -> None:
         with self._reaching():

@@ -74,20 +74,33 @@ class SQLiteSQL:
     def json(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("(? -> ?)", operand.column, _path(operand.path))
 
-    def figure(self, operand: Operand) -> Sql:
-        return _figure(operand, nan="'NaN'") if operand.metric else self.number(operand)
+    def taken(self, operand: Operand) -> Sql:
+        return _raw(operand)
 
-    def mean(self, operand: Operand) -> Sql:
-        if not operand.metric:
-            return sql("avg(?)", self.number(operand))
+    def figure(self, taken: Sql, operand: Operand) -> Sql:
+        return _figure(taken, operand, nan="'NaN'")
+
+    def mean(self, taken: Sql, operand: Operand) -> Sql:
+        mean = sql("avg(?)", _figure(taken, operand, nan="NULL"))
         # To SQLite the text NaN is 0 in a sum.
-        return sql(
-            "CASE WHEN count(nullif(? = 'NaN', 0)) = 0 THEN avg(?) END", _raw(operand), _figure(operand, nan="NULL")
-        )
+        return sql("CASE WHEN count(nullif(? = 'NaN', 0)) = 0 THEN ? END", taken, mean) if operand.metric else mean
 
-    def cover(self, session: Session, name: str, keys: Sequence[Operand], metrics: Sequence[Operand]) -> None:
-        columns = [*map(self.json, map(_bare, keys)), *map(_raw, map(_bare, metrics))]
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", columns)))
+    def once(self, query: Sql) -> Sql:
+        # A query with a limit is not merged into the one around it.
+        return sql("? LIMIT -1", query)
+
+    def cover(
+        self,
+        session: Session,
+        name: str,
+        grouped: Sequence[Operand],
+        measured: Sequence[Operand],
+        filtered: Sequence[Operand],
+    ) -> None:
+        columns = [*map(self.json, map(_bare, grouped)), *map(_raw, map(_bare, measured))]
+        columns += [piece for one in map(_bare, filtered) for piece in (_raw(one), _kind(one))]
+        held = joined(", ", [one for one in dict.fromkeys(columns) if one.text != "NULL"])
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', held))
 
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
         values = map(_value, map(_bare, operands))
@@ -130,16 +143,21 @@ def _value(operand: Operand) -> Sql:
     return sql(f"CASE ? WHEN 'NaN' THEN NULL {infinities} ELSE ? END", raw, raw)
 
 
-def _figure(operand: Operand, nan: str) -> Sql:
-    """Return a metric as a number; by its raw value, which an index has."""
-    raw = _raw(operand)
+def _figure(raw: Sql, operand: Operand, nan: str) -> Sql:
+    """Return a raw value as a number."""
+    if not operand.metric:
+        return sql("CASE WHEN ? < '' THEN ? END", raw, raw)
     texts = f"WHEN 'NaN' THEN {nan} WHEN 'Infinity' THEN {_INFINITY} WHEN '-Infinity' THEN -{_INFINITY}"
     return sql(f"CASE WHEN ? < '' THEN ? ELSE CASE ? {texts} END END", raw, raw, raw)
+
+
+def _kind(operand: Operand) -> Sql:
+    """Return the kind of a value in JSON, or null; of a column always null."""
+    return Sql("NULL") if operand.path is None else sql("json_type(?, ?)", operand.column, _path(operand.path))
 
 
 def _is_of(operand: Operand, *kinds: str) -> Sql:
     """Return a condition on the kind of a value in JSON; never unknown."""
     if operand.path is None:
         return Sql("1 = 1" if "text" in kinds else "1 = 0")
-    kind = sql("ifnull(json_type(?, ?), 'null')", operand.column, _path(operand.path))
-    return sql(f"? IN ({', '.join(map(repr, kinds))})", kind)
+    return sql(f"ifnull(?, 'null') IN ({', '.join(map(repr, kinds))})", _kind(operand))
