@@ -35,6 +35,7 @@ import msgpack
 
 from logferry.events import LEVELS
 from logferry.killpoints import passed
+from logferry.layout import read_plain
 from logferry.segment import HEADER, MAGIC, VERSION, header
 
 HELLO_MAGIC, HEAD_MAGIC = b"LFHL", b"LFHD"
@@ -133,7 +134,7 @@ def read_head(directory: Path) -> Head:
 
     """
     try:
-        magic, version, acked, outrun, *shed = _HEAD.unpack_from((directory / "head").read_bytes())
+        magic, version, acked, outrun, *shed = _HEAD.unpack_from(read_plain(directory / "head", HEAD_BYTES))
     except (FileNotFoundError, struct.error):
         return Head(0, 0, {})
     if magic != HEAD_MAGIC or version != VERSION:
@@ -150,7 +151,7 @@ def read_about(directory: Path) -> dict[str, Any] | SpoolDamage:
     """
     path = directory / "hello"
     try:
-        data = path.read_bytes()[:_MAX_HELLO_BYTES]
+        data = read_plain(path, _MAX_HELLO_BYTES)
         magic, version, crc32 = _HELLO.unpack_from(data)
     except (FileNotFoundError, struct.error) as error:
         return SpoolDamage("missing", path, str(error))
@@ -177,12 +178,11 @@ def later_version(directory: Path) -> SpoolDamage | None:
     if isinstance(about, SpoolDamage) and about.reason == "version":
         return about
     for path in sorted(directory.glob("[0-9]*.seg")):
-        with path.open("rb") as file:
-            data = file.read(HEADER.size).ljust(HEADER.size, b"\0")
-            magic, version, first = HEADER.unpack(data)
-            # Where the checksum holds for the present version, a bit of the version was changed: that is damage.
-            if magic == MAGIC and version > VERSION and header(first) != MAGIC + VERSION.to_bytes(4) + data[8:]:
-                return SpoolDamage("version", path, f"version {version}; this one knows {VERSION}")
+        data = read_plain(path, HEADER.size).ljust(HEADER.size, b"\0")
+        magic, version, first = HEADER.unpack(data)
+        # Where the checksum holds for the present version, a bit of the version was changed: that is damage.
+        if magic == MAGIC and version > VERSION and header(first) != MAGIC + VERSION.to_bytes(4) + data[8:]:
+            return SpoolDamage("version", path, f"version {version}; this one knows {VERSION}")
     return None
 
 

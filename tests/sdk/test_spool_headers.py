@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 
-from logferry import leftovers
+from logferry import leftovers, spool
 from logferry.buffer import frame
 from logferry.segment import HEADER, RECORD_HEAD, first_number, header
 from support.records import events_of
@@ -101,3 +104,27 @@ def test_a_header_says_its_number_and_a_changed_one_says_nothing() -> None:
     assert first_number(header(2**40)) == 2**40
     assert first_number(header(5)[:8] + (6).to_bytes(8, "big") + header(5)[16:]) is None
     assert first_number(b"") is None
+
+
+def test_of_files_that_grew_beyond_all_measure_only_the_heads_are_read(root: Path) -> None:
+    directory, lock = spool.create(root / "spool", "k3f9x2mq7a", {"pid": 1})
+    os.close(lock)
+    page = spool.HeadPage(directory)
+    page.acked_through = 7
+    page.save()
+    for name in ("head", "hello", "00000001.seg"):
+        with (directory / name).open("ab") as file:
+            file.truncate(1 << 40)  # a read of all of it would end with MemoryError
+    assert spool.read_head(directory).acked_through == 7
+    found = spool.read_about(directory)
+    assert isinstance(found, spool.SpoolDamage)
+    assert found.reason == "checksum"
+    assert spool.later_version(directory) is None
+
+
+@pytest.mark.parametrize("read", [spool.read_head, spool.read_about, spool.later_version])
+def test_what_is_no_plain_file_is_refused_and_nobody_waits_for_it(root: Path, read: Callable[[Path], Any]) -> None:
+    for name in ("head", "hello", "00000001.seg"):
+        os.mkfifo(root / name)
+    with pytest.raises(OSError, match="is no regular file"):
+        read(root)
