@@ -71,6 +71,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "doctor": ("logferry_agent.doctor:doctor", "agent", "what is wrong with this installation"),
 }
 
+# What the extras bring, by the name that is imported.
+EXTRA_PACKAGES = frozenset(
+    "aiofiles matplotlib numpy orjson pandas psycopg pyarrow rich sklearn watchdog yaml zstandard".split()
+)
+
 
 class UsageError(Exception):
     """The user asked for something that cannot be: printed on stderr without a traceback, exit code 2."""
@@ -113,10 +118,11 @@ def _run(verb: str, arguments: list[str]) -> int:
         function: Callable[[list[str]], int] = getattr(import_module(module), name)
         return function(arguments)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("logferry"):
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_PACKAGES:  # a fault of ours or of somebody else's, which an extra does not mend
             raise
         raise UsageError(
-            f"'logferry {verb}' needs the package {error.name}; install it with: pip install 'logferry[{extra}]'"
+            f"'logferry {verb}' needs the package {package}; install it with: pip install 'logferry[{extra}]'"
         ) from error
 
 
