@@ -1,20 +1,36 @@
-"""How many producers a node has, and for how long each of them therefore gathers events before it ships them."""
+"""What a producer can see of its node: who else logs there, and whether an agent serves it.
+
+From the first follows for how long each producer gathers events before it ships them.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from itertools import islice
+
+from logferry.layout import NodeDir, is_own_node_dir
+from logferry.spool import lock_holder
 
 _ALONE_S = 0.005
 # All producers of a node together ship about 33 batches a second, until that would make one wait for too long.
 _SHARE_S = 0.03
 _LONGEST_S = 0.25
+# Whoever has so many neighbours gathers as long as anybody does: nothing more need be looked at.
+_MANY = 16
 
 
-def company(spool_root: Path) -> int:
-    """Return how many producers have a spool there; 1 where the file system does not count a directory's children."""
+def producers(node: NodeDir) -> int:
+    """Return how many producers have a spool on the node, at most 16.
+
+    A name with a dot is no producer's: it is being made or removed, or could not be read and is kept. Whether the
+    others live is not asked: closing the lock file of another run of this process would drop its lock.
+    """
     try:
-        return max(1, os.stat(spool_root).st_nlink - 2)
+        links = os.stat(node.spool).st_nlink - 2  # negative where the file system does not count them
+        if links == 1 or links >= _MANY:
+            return min(links, _MANY)
+        with os.scandir(node.spool) as entries:
+            return max(1, sum(not entry.name.startswith(".") for entry in islice(entries, _MANY)))
     except OSError:
         return 1
 
@@ -22,3 +38,8 @@ def company(spool_root: Path) -> int:
 def batch_s(producers: int) -> float:
     """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
     return _ALONE_S if producers < 2 else min(_SHARE_S * producers, _LONGEST_S)
+
+
+def has_agent(node: NodeDir) -> bool:
+    """Say whether an agent runs on the node, be it too busy to answer."""
+    return is_own_node_dir(node.path) and lock_holder(node.lock) is not None

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from logferry import cgroup, spool
 from logferry.buffer import Buffer, Hot, frame
-from logferry.company import batch_s, company
 from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
 from logferry.identity import boot_id, process_start_ticks
@@ -18,7 +17,6 @@ from logferry.killpoints import passed
 from logferry.layout import LayoutError, NodeDir, is_own_node_dir, prepare_node_dir
 from logferry.logger import new_packer
 from logferry.settings import Settings
-from logferry.shipper import Shipper
 
 # The thread ends within a moment, unless a file system hangs.
 _STOP_S = 0.1
@@ -45,6 +43,8 @@ class Producer:
     """
 
     def __init__(self, name: str, member: Membership, settings: Settings, hot: Hot, *, owner: bool) -> None:
+        from logferry.shipper import Shipper  # noqa: PLC0415 - ZeroMQ takes long to import, and readers log nothing
+
         self.name, self.pid = name, os.getpid()
         self.in_memory = False
         self._lock_fd: int | None = None
@@ -52,7 +52,7 @@ class Producer:
         hot.pack = new_packer()
         about = _about(member, settings, owner)
         node = NodeDir(settings.node_dir)
-        where = f"events are kept in {node.spool} (in a container: bind this directory); start one with: logferry agent"
+        where = f"events are kept in {node.spool} (in a container: bind this directory)"
         directory = None
         try:
             node = prepare_node_dir(settings.node_dir)
@@ -66,14 +66,12 @@ class Producer:
             self.in_memory = True
             complain("spool", f"no spool ({_reason(error)}): events are kept in memory until an agent takes them")
             about["spool"] = "memory"
-            where = "events are kept in memory and end with this process; start one with: logferry agent"
+            where = "events are kept in memory and end with this process"
             self._buffer = Buffer(None, settings.spool_bytes, hot)
         # Whoever made the directory before us would be the agent that gets our events.
         own = is_own_node_dir(node.path)
         address = settings.agent or (_address(node) if own else _NOWHERE)
-        self.shipper = Shipper(
-            self._buffer, name, about, address, member.level, where, lambda: batch_s(company(node.spool))
-        )
+        self.shipper = Shipper(self._buffer, name, about, address, member.level, where, node)
         self.shipper.start()
 
     def put(self, kind: str, time_ns: int, fields: dict[str, Any]) -> None:

@@ -10,21 +10,20 @@ happens; the next call wakes it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import zlib
 from collections import deque
 from collections.abc import Callable
-from math import ceil
 from time import monotonic
 from typing import Any
 
-import zmq
-
 from logferry import wire
+from logferry.bell import Bell
 from logferry.buffer import Buffer, Unsent
+from logferry.company import batch_s, has_agent, producers
+from logferry.dealer import Dealer, connected
 from logferry.diagnostics import complain
+from logferry.layout import NodeDir
 
 # What ships at once, in company too.
 _LARGE_BATCH_BYTES = 64 << 10
@@ -34,8 +33,8 @@ _PATIENCE_S = 1.0
 # After a refusal that only time can mend.
 _PAUSE_S = 0.5
 _NO_AGENT_S = 10.0
-# Frames that wait in ZeroMQ are copies that nobody can adopt; two keep the pipe busy.
-_SEND_HIGH_WATER = 2
+# One that runs may be busy: after a start with a thousand producers, or on a disk that hangs.
+_SILENT_AGENT_S = 60.0
 # The agent renders a batch at a stretch: a thousand events are a few milliseconds that all others wait.
 _FRAME_BYTES = 128 << 10
 
@@ -62,7 +61,7 @@ class Shipper:
         address: the agent's ZeroMQ address.
         own_level: the run's level where the agent has none for it.
         where: what a user without an agent is told about where the events are.
-        batch_s: for how long to gather events, in seconds; asked after each batch.
+        node: the node directory.
 
     """
 
@@ -74,15 +73,14 @@ class Shipper:
         address: str,
         own_level: int,
         where: str,
-        batch_s: Callable[[], float],
+        node: NodeDir,
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
-        self._own_level, self._where, self._ask_batch_s = own_level, where, batch_s
+        self._own_level, self._where, self._node = own_level, where, node
         self._batch_s = 0.0
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
-        self._blocked = False  # a frame of this turn found no room, or no connection
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
         self._told = False
         self._flushes: list[Flush] = []
@@ -90,11 +88,8 @@ class Shipper:
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
         self._stopping = False
         self._ended = threading.Event()
-        self._ear, bell = os.pipe()
-        os.set_blocking(bell, False)
-        # A file object knows that it is closed; the bare number might belong to somebody else by then.
-        self._bell = open(bell, "wb", buffering=0)  # noqa: SIM115 - open as long as the thread runs
-        buffer.wake = self.wake
+        self._bell = Bell()
+        self.wake = buffer.wake = self._bell.ring
         self._thread = threading.Thread(target=self._run, name=f"logferry-{producer}", daemon=True)
 
     def start(self) -> None:
@@ -104,11 +99,6 @@ class Shipper:
         except RuntimeError as error:
             complain("shipper", f"no thread ({error}): nothing is shipped before this process ends; {self._where}")
             self._close()
-
-    def wake(self) -> None:
-        """End the thread's sleep. Never waits."""
-        with contextlib.suppress(OSError, ValueError):  # it is closed: the thread has ended
-            self._bell.write(b"!")
 
     def submit(self, task: Callable[[], None]) -> threading.Event:
         """Run `task` on the thread; the event returned is set when it is done, or never will be."""
@@ -137,13 +127,8 @@ class Shipper:
 
     def _run(self) -> None:
         try:
-            context = zmq.Context()
-            try:
-                with context.socket(zmq.DEALER) as dealer:
-                    self._configure(dealer)
-                    self._loop(dealer)
-            finally:
-                context.term()
+            with connected(self._address) as dealer:
+                self._loop(dealer)
         except Exception as error:  # the events stay in the spool, where the agent adopts them later
             complain("shipper", f"shipping to {self._address} stopped ({type(error).__name__}: {error}); {self._where}")
             self._stay_for_tasks()
@@ -156,7 +141,7 @@ class Shipper:
             self._do_tasks()
             if not self._buffer.prepare():
                 self._buffer.sleep()
-                os.read(self._ear, 4096)
+                self._bell.hear()
         self._do_tasks()
 
     def _close(self) -> None:
@@ -166,24 +151,12 @@ class Shipper:
         for _, done in self._tasks:
             done.set()
         self._bell.close()
-        os.close(self._ear)
 
-    def _configure(self, dealer: zmq.Socket[bytes]) -> None:
-        dealer.linger = 0
-        # Batches for an agent that is not there would arrive before the hello, and twice.
-        dealer.immediate = True
-        dealer.sndhwm = _SEND_HIGH_WATER
-        dealer.reconnect_ivl = 50
-        dealer.reconnect_ivl_max = 1000
-        # An agent that comes back hears of this producer even when there is nothing to ship.
-        dealer.probe_router = 1
-        dealer.connect(self._address)
-
-    def _loop(self, dealer: zmq.Socket[bytes]) -> None:
-        started = heard = monotonic()
+    def _loop(self, dealer: Dealer) -> None:
+        heard = monotonic()
         while not self._stopping:
             now = monotonic()
-            self._blocked = False
+            dealer.blocked = False
             if self._receive(dealer):
                 heard = now
             self._greet(dealer, now)
@@ -191,23 +164,23 @@ class Shipper:
             self._settle_flushes(dealer)
             self._do_tasks()
             more = self._buffer.prepare()
-            if not self._told and not self._greeted and now - max(started, heard) > _NO_AGENT_S:
-                self._told = True
-                complain("no agent", f"no agent for {_NO_AGENT_S:.0f} s; {self._where}")
+            if not self._told and not self._greeted:
+                self._tell_silence(now - heard)
             if not more:
-                self._wait(dealer, now)
+                # In between acks can wait, which halves the wake-ups.
+                wait_s, for_news = self._timeout(dealer, now)
+                dealer.wait(self._bell, wait_s, for_news=for_news)
         self._do_tasks()
         self._ship(dealer, monotonic())
 
-    def _wait(self, dealer: zmq.Socket[bytes], now: float) -> None:
-        """Wait for the next batch's time, or for news; in between acks can wait, which halves the wake-ups."""
-        wait_s, for_news = self._timeout(now)
-        poller = zmq.Poller()
-        poller.register(self._ear, zmq.POLLIN)
-        if for_news:
-            poller.register(dealer, zmq.POLLIN | zmq.POLLOUT if self._blocked else zmq.POLLIN)
-        if any(source == self._ear for source, _ in poller.poll(ceil(wait_s * 1000))):
-            os.read(self._ear, 4096)
+    def _tell_silence(self, seconds: float) -> None:
+        """Say once that nobody takes the events, if nobody does for so long."""
+        if seconds > _SILENT_AGENT_S:
+            self._told = True
+            complain("no agent", f"the agent at {self._address} has not answered for {seconds:.0f} s; {self._where}")
+        elif seconds > _NO_AGENT_S and not has_agent(self._node):
+            self._told = True
+            complain("no agent", f"no agent for {seconds:.0f} s; {self._where}; start one with: logferry agent")
 
     def _do_tasks(self) -> None:
         while self._tasks:
@@ -219,7 +192,7 @@ class Shipper:
             finally:
                 done.set()
 
-    def _timeout(self, now: float) -> tuple[float, bool]:
+    def _timeout(self, dealer: Dealer, now: float) -> tuple[float, bool]:
         """Return how long to wait, in seconds, and whether a frame of the agent's is to end it."""
         if not self._greeted:
             # Asleep, because nothing can be shipped: only the first call has to ring, to have segments prepared.
@@ -227,7 +200,7 @@ class Shipper:
             return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S, True
         if now < self._paused_until:
             return self._paused_until - now, True
-        if self._blocked:
+        if dealer.blocked:
             return _PATIENCE_S, True
         next_batch_s = max(0.0, self._shipped_at + self._batch_s - now)
         if waiting := self._buffer.unread():
@@ -239,16 +212,16 @@ class Shipper:
             return next_batch_s, bool(self._flushes)
         return (_QUIET_S if self._buffer.sleep() else 0.0), True
 
-    def _greet(self, dealer: zmq.Socket[bytes], now: float) -> None:
+    def _greet(self, dealer: Dealer, now: float) -> None:
         if self._greeted and self._buffer.unacked_bytes() and now - self._waiting_since > _PATIENCE_S:
             self._greeted = False
         if self._greeted or now - self._hello_at < _PATIENCE_S:
             return
         acked = self._buffer.head.acked_through
-        if self._send(dealer, wire.Hello(self._producer, acked, self._about)):
+        if dealer.send(wire.Hello(self._producer, acked, self._about)):
             self._hello_at = now
 
-    def _ship(self, dealer: zmq.Socket[bytes], now: float) -> None:
+    def _ship(self, dealer: Dealer, now: float) -> None:
         if not self._greeted or now < self._paused_until:
             return
         hurry = self._stopping or self._requests or self._flushes
@@ -259,27 +232,18 @@ class Shipper:
             if found is None:
                 return
             if self._shipped_at != now:
-                self._shipped_at, self._batch_s = now, self._ask_batch_s()
+                self._shipped_at, self._batch_s = now, batch_s(producers(self._node))
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
-            if not self._send(dealer, _batch(self._producer, found)):
+            if not dealer.send(_batch(self._producer, found)):
                 self._buffer.rewind(found.first)
                 # With nothing on its way it is no full queue that refuses: there is no connection.
                 self._greeted = self._buffer.unacked_bytes() > 0
                 return
 
-    def _send(self, dealer: zmq.Socket[bytes], frame: wire.Frame) -> bool:
-        try:
-            dealer.send_multipart(wire.encode(frame), zmq.NOBLOCK)
-        except zmq.Again:
-            self._blocked = True
-            return False
-        return True
-
-    def _receive(self, dealer: zmq.Socket[bytes]) -> bool:
+    def _receive(self, dealer: Dealer) -> bool:
         heard = False
-        while int(dealer.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            frame = wire.decode(dealer.recv_multipart())
+        for frame in dealer.received():
             handle = _HANDLERS.get(type(frame))
             if handle is None:
                 complain("frame", f"the agent sent what this version does not understand: {frame}")
@@ -318,14 +282,14 @@ class Shipper:
             self._waiting_since = monotonic()
             self._buffer.acked(durable)
 
-    def _settle_flushes(self, dealer: zmq.Socket[bytes]) -> None:
+    def _settle_flushes(self, dealer: Dealer) -> None:
         while self._requests:
             flush = self._requests.pop()
             flush.target = self._buffer.count()
             self._flushes.append(flush)
         for flush in list(self._flushes):
             if flush.written and not flush.asked and self._greeted and self._buffer.next_number > flush.target:
-                flush.asked = self._send(dealer, wire.Flush(self._producer))
+                flush.asked = dealer.send(wire.Flush(self._producer))
             if (self.written if flush.written else self.durable) >= flush.target:
                 self._flushes.remove(flush)
                 flush.done.set()

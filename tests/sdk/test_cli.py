@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
 import subprocess
 import sys
+import types
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +23,12 @@ def _main(*arguments: str, without: str = "") -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize(
     ("verb", "missing", "extra"),
-    [("logs", "orjson", "agent"), ("agent", "orjson", "agent"), ("show", "orjson", "collector")],
+    [
+        ("logs", "orjson", "agent"),
+        ("agent", "orjson", "agent"),
+        ("show", "orjson", "collector"),
+        ("runs", "orjson", "collector"),
+    ],
 )
 def test_a_base_installation_says_which_extra_a_verb_needs(verb: str, missing: str, extra: str) -> None:
     done = _main(verb, without=missing)
@@ -25,6 +36,30 @@ def test_a_base_installation_says_which_extra_a_verb_needs(verb: str, missing: s
     assert done.stderr == (
         f"logferry: 'logferry {verb}' needs the package {missing}; install it with: pip install 'logferry[{extra}]'\n"
     )
+
+
+def test_what_the_extras_bring_is_known_by_the_name_that_is_imported() -> None:
+    imported_as = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+    needed = [re.match(r"([\w-]+).*extra == \"(\w+)\"", one) for one in metadata.requires("logferry") or ()]
+    names = {found[1].lower() for found in needed if found and found[2] != "dev"} - {"logferry"}
+    assert {imported_as.get(name, name) for name in names} == cli.EXTRA_PACKAGES
+
+
+def test_a_module_that_no_extra_brings_is_a_fault_and_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("broken")
+    module.verb = lambda _: importlib.import_module("no_module_of_ours")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "broken", module)
+    monkeypatch.setitem(cli.VERBS, "broken", ("broken:verb", "agent", "fails while it runs"))
+    with pytest.raises(ModuleNotFoundError, match="no_module_of_ours"):
+        cli.main(["broken"])
+
+
+@pytest.mark.parametrize("verb", ["logs", "runs", "results"])
+def test_what_only_reads_files_imports_no_transport(verb: str, root: Path) -> None:
+    environment = os.environ | {"LOGFERRY_NODE_DIR": str(root / "node"), "LOGFERRY_HOME": str(root / "home")}
+    code = f"import sys; from logferry.cli import main; main([{verb!r}]); assert 'zmq' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_verb_is_named_and_the_help_lists_all() -> None:
@@ -44,9 +79,7 @@ def test_a_wrong_argument_is_a_usage_error_that_names_the_verb() -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    from importlib.metadata import version
-
-    assert _main("--version").stdout == f"logferry {version('logferry')}\n"
+    assert _main("--version").stdout == f"logferry {metadata.version('logferry')}\n"
 
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "\x9b2J", "\u202etxt.exe", "\u2028", "\x00", "\ud800"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,6 @@ import pytest
 
 import logferry
 from logferry import diagnostics, shipper, wire
-from logferry.company import batch_s
 from logferry.run import Run
 from support.fakeagent import FakeAgent
 
@@ -157,6 +158,39 @@ def test_without_an_agent_one_line_says_where_the_events_are(
     assert "logferry agent" in line
 
 
+def test_an_agent_that_is_too_busy_to_answer_is_not_missed_until_a_minute_has_passed(
+    node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shipper, "_NO_AGENT_S", 0.01)
+    monkeypatch.setattr(diagnostics, "_said", {})
+    node_dir.mkdir(mode=0o700)
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(node_dir / "agent.lock")]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy,
+        logferry.init("exp") as run,
+    ):
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        turns = threading.Semaphore(0)
+        asked = shipper.has_agent
+        monkeypatch.setattr(shipper, "has_agent", lambda node: (turns.release(), asked(node))[1])
+        for _ in range(3):
+            run.info("Tick")
+            assert turns.acquire(timeout=5)
+        assert "no agent" not in capsys.readouterr().err
+        monkeypatch.setattr(shipper, "_SILENT_AGENT_S", 0.05)
+        said = ""
+        deadline = time.monotonic() + 5
+        while "has not answered" not in said and time.monotonic() < deadline:
+            run.info("Tick")
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        busy.communicate(b"\n")
+    assert str(node_dir / "spool") in said
+    assert "start one" not in said
+
+
 def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, agent: FakeAgent) -> None:
     ship = run._producer.shipper
     assert ship.submit(lambda: 1 / 0).wait(5)
@@ -165,11 +199,6 @@ def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, age
     assert done[0].startswith("logferry-")
     run.info("Still shipping")
     agent.until(lambda: "Still shipping" in agent.names)
-
-
-def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_a_quarter_of_a_second() -> None:
-    waits = [batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 1000)]
-    assert waits == [0.005, 0.005, 0.06, 0.12, 0.24, 0.25, 0.25]
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""What a producer can see of its node: how many log there, whether an agent runs, and what follows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from logferry import company
+from logferry.layout import NodeDir
+
+
+@pytest.fixture
+def node(root: Path) -> NodeDir:
+    found = NodeDir(root)
+    found.spool.mkdir()
+    return found
+
+
+def make(node: NodeDir, *names: str) -> None:
+    for name in names:
+        (node.spool / name).mkdir()
+
+
+def test_every_spool_is_a_producer_and_whoever_asks_is_one(node: NodeDir) -> None:
+    assert company.producers(node) == 1
+    make(node, "a")
+    assert company.producers(node) == 1
+    make(node, "b", "c")
+    assert company.producers(node) == 3
+
+
+def test_spools_that_are_kept_made_or_removed_are_no_company(node: NodeDir) -> None:
+    make(node, "a", *(f".bad-{number}" for number in range(10)), ".new-b", ".gone-c")
+    assert company.producers(node) == 1
+
+
+def test_no_more_than_sixteen_are_counted(node: NodeDir) -> None:
+    make(node, *(f"p{number}" for number in range(15)))
+    assert company.producers(node) == 15
+    make(node, *(f"q{number}" for number in range(100)))
+    assert company.producers(node) == 16
+
+
+def test_a_file_system_that_counts_no_links_is_looked_into(node: NodeDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(node, "a", "b", ".bad-c")
+    found = os.stat(node.spool)
+    without_links = os.stat_result((*found[:3], 1, *found[4:]))
+    monkeypatch.setattr(company.os, "stat", lambda _: without_links)
+    assert company.producers(node) == 2
+
+
+def test_a_directory_that_is_not_there_holds_nobody_else(root: Path) -> None:
+    assert company.producers(NodeDir(root / "nowhere")) == 1
+
+
+def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_a_quarter_of_a_second() -> None:
+    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16)]
+    assert waits == [0.005, 0.005, 0.06, 0.12, 0.24, 0.25, 0.25]
+
+
+def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
+    node: NodeDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(company, "lock_holder", lambda _: 1)
+    assert company.has_agent(node)
+    node.path.chmod(0o722)
+    assert not company.has_agent(node)
