@@ -1,9 +1,7 @@
 """The producer's side of its spool: append, roll, shed; and, for the shipper thread, read, go back and trim.
 
 A log call appends with `hot.write`, the mapping's own method. Everything else is off the fast path: a record that does
-not fit leads to `append`, a level below `hot.threshold` to `admit`. `hot.threshold` is one integer that stands for
-three things: the run's level, the level below which events are shed because the spool fills up, and (`ASLEEP`) that
-the shipper thread sleeps and the next call has to wake it.
+not fit leads to `append`, a level below `hot.threshold` to `admit`.
 
 Promises: an event whose call returned is in a segment or counted as shed; numbers are positions; a segment goes only
 when all its events are durable at the agent; a gap record precedes the first event after a shedding.
@@ -16,11 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 from logferry.diagnostics import complain
 from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
+from logferry.hot import ASLEEP, FULL, Hot
 from logferry.killpoints import passed
 from logferry.segment import HEADER, Segment, record_head, skip, walk
 from logferry.segments import Segments
@@ -28,25 +27,8 @@ from logferry.spool import HeadPage
 
 # Without the GIL a copy into the mapping needs the lock that it otherwise has for nothing.
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-# Above every level: each call goes through `admit`.
-ASLEEP = FULL = 1 << 30
 # From which fill on which levels are shed (share of the spool's size, least level that is still taken).
 _FILL_MARKS = ((0.9, ERROR), (0.8, WARNING), (0.6, INFO))
-
-
-class Hot:
-    """What a log call reads. One object per run and process; its fields change, it never does."""
-
-    __slots__ = ("admit", "append", "busy", "clock", "level", "pack", "threshold", "write")
-
-    threshold: int
-    level: int
-    busy: bool  # a value's own code runs inside of `pack`: whoever comes meanwhile packs by himself
-    clock: Callable[[], int]  # nanoseconds since the epoch
-    pack: Callable[[Any], bytes]
-    write: Callable[[bytes], Any]
-    admit: Callable[[int], bool]
-    append: Callable[[int, bytes], None]
 
 
 class Unsent(NamedTuple):
@@ -98,10 +80,7 @@ class Buffer:
         if self._closed:
             _complain_late()
             return False
-        if self.asleep:
-            self.asleep = False
-            self._set_threshold()
-            self.wake()
+        self._rouse()
         if level >= self._mark:
             return True
         with self._lock:
@@ -120,8 +99,15 @@ class Buffer:
             if not self._put(record, level):
                 self.head.shed(level)
             late, self._late = self._late, []
+        self._rouse()  # to make a record of odd values may have taken longer than the shipper stayed awake
         for late_level, late_record in late:
             self.append(late_level, late_record)
+
+    def _rouse(self) -> None:
+        if self.asleep:
+            self.asleep = False
+            self._set_threshold()
+            self.wake()
 
     def _put(self, record: bytes, level: int) -> bool:
         while True:
@@ -196,9 +182,13 @@ class Buffer:
             self._set_threshold()
         return self.asleep
 
+    def is_full(self) -> bool:
+        """Say whether every level is shed, until `prepare` finds room."""
+        return self._mark >= FULL
+
     def prepare(self) -> bool:
         """Prepare the spare segment, or some pages of it; return whether there is more to prepare."""
-        if self._mark >= FULL:  # no ack may come that would lead to trying again
+        if self.is_full():  # no ack may come that would lead to trying again
             with self._lock:
                 self._relax()
         with self._lock:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import msgpack
 
-from logferry.buffer import Hot, frame
+from logferry.buffer import frame
 from logferry.diagnostics import complain
 from logferry.events import (
     CRITICAL,
@@ -25,6 +25,7 @@ from logferry.events import (
     WARNING,
     pack_event,
 )
+from logferry.hot import Hot
 from logferry.segment import record_head
 
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()

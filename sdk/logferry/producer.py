@@ -9,9 +9,10 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from logferry import cgroup, spool
-from logferry.buffer import Buffer, Hot, frame
+from logferry.buffer import Buffer, frame
 from logferry.diagnostics import complain
 from logferry.events import END, RESULT, SYSTEM, pack_event
+from logferry.hot import Hot
 from logferry.identity import boot_id, process_start_ticks
 from logferry.killpoints import passed
 from logferry.layout import LayoutError, NodeDir, is_own_node_dir, prepare_node_dir

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from logferry import identity
-from logferry.buffer import FULL, Hot
 from logferry.diagnostics import complain
 from logferry.document import Document, first_document, own_producers, working_directory
 from logferry.ending import verdict
 from logferry.events import INFO
+from logferry.hot import FULL, Hot
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
 from logferry.logger import Logger

@@ -15,10 +15,10 @@ from time import time_ns
 from typing import Any
 
 from logferry import identity
-from logferry.buffer import FULL, Hot
 from logferry.diagnostics import complain
 from logferry.ending import Ending
 from logferry.events import level_number
+from logferry.hot import FULL, Hot
 from logferry.layout import NodeDir, host_name, is_own_node_dir, safe_component
 from logferry.logger import Logger
 from logferry.producer import Membership

@@ -4,8 +4,8 @@ It never makes a log call wait and is never needed for what was logged to surviv
 adopts. It ships the first event after a pause at once, and others within 5 ms where it is alone on its node; in company
 it gathers for longer (see company.py), unless much comes or somebody waits: each batch costs job and agent
 some hand-overs between threads, and a node full of training loops has no time for hundreds of them in a second. It goes
-back to where the agent says, prepares segments ahead of the calls, and sleeps for a second at a time when nothing
-happens; the next call wakes it.
+back to where the agent says, prepares segments ahead of the calls, and sleeps when nothing happens; the next call or
+frame of the agent's wakes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from logferry.layout import NodeDir
 
 # What ships at once, in company too.
 _LARGE_BATCH_BYTES = 64 << 10
-_QUIET_S = 1.0
+# Whoever came past the level check before the thread fell asleep does not wake it: the first sleep is a short one, and
+# sees what such a call has left. Nothing else needs the end of a sleep.
+_NAP_S, _SLEEP_S = 1.0, 30.0
 # Nothing acked for so long: the agent may be another one than the one that was greeted.
 _PATIENCE_S = 1.0
 # After a refusal that only time can mend.
@@ -83,6 +85,7 @@ class Shipper:
         self._greeted = False
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
         self._told = False
+        self._rested = False  # slept, and nothing happened
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -157,7 +160,7 @@ class Shipper:
         while not self._stopping:
             now = monotonic()
             dealer.blocked = False
-            if self._receive(dealer):
+            if self._receive(dealer) or self._greeted:
                 heard = now
             self._greet(dealer, now)
             self._ship(dealer, now)
@@ -169,7 +172,7 @@ class Shipper:
             if not more:
                 # In between acks can wait, which halves the wake-ups.
                 wait_s, for_news = self._timeout(dealer, now)
-                dealer.wait(self._bell, wait_s, for_news=for_news)
+                self._rested = not dealer.wait(self._bell, wait_s, for_news=for_news) and self._buffer.asleep
         self._do_tasks()
         self._ship(dealer, monotonic())
 
@@ -197,7 +200,7 @@ class Shipper:
         if not self._greeted:
             # Asleep, because nothing can be shipped: only the first call has to ring, to have segments prepared.
             self._buffer.sleep()
-            return max(0.0, min(_QUIET_S, self._hello_at + _PATIENCE_S - now)) or _QUIET_S, True
+            return max(0.0, self._hello_at + _PATIENCE_S - now) or _PATIENCE_S, True
         if now < self._paused_until:
             return self._paused_until - now, True
         if dealer.blocked:
@@ -210,7 +213,11 @@ class Shipper:
             return (next_batch_s, bool(self._flushes)) if room else (_PATIENCE_S, True)
         if next_batch_s:
             return next_batch_s, bool(self._flushes)
-        return (_QUIET_S if self._buffer.sleep() else 0.0), True
+        if not self._buffer.sleep():
+            return 0.0, True
+        if self._buffer.unacked_bytes():
+            return max(0.0, self._waiting_since + _PATIENCE_S - now), True
+        return (_SLEEP_S if self._rested and not self._buffer.is_full() else _NAP_S), True
 
     def _greet(self, dealer: Dealer, now: float) -> None:
         if self._greeted and self._buffer.unacked_bytes() and now - self._waiting_since > _PATIENCE_S:

@@ -15,8 +15,9 @@ import msgpack
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from logferry.buffer import Buffer, Hot, frame
+from logferry.buffer import Buffer, frame
 from logferry.events import DEBUG, ERROR, GAP, INFO, SYSTEM, WARNING, level_number
+from logferry.hot import Hot
 from logferry.leftovers import Hole, Slice, read_dead
 from logferry.segment import HEADER
 from logferry.spool import read_head

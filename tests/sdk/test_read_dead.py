@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from logferry.buffer import Buffer, Hot, frame
+from logferry.buffer import Buffer, frame
 from logferry.events import INFO
+from logferry.hot import Hot
 from logferry.leftovers import Slice, read_dead
 
 EVENTS = 3000

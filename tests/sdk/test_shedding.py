@@ -10,8 +10,9 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from logferry.buffer import Buffer, Hot
+from logferry.buffer import Buffer
 from logferry.events import CRITICAL, DEBUG, ERROR, GAP, INFO, LEVELS, WARNING
+from logferry.hot import Hot
 from logferry.leftovers import Slice, read_dead
 from logferry.logger import Logger
 from logferry.spool import read_head

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -166,12 +167,11 @@ def test_an_agent_that_is_too_busy_to_answer_is_not_missed_until_a_minute_has_pa
     node_dir.mkdir(mode=0o700)
     code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(node_dir / "agent.lock")]
-    with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy,
-        logferry.init("exp") as run,
-    ):
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert busy.stdout is not None
         busy.stdout.readline()
+        run = stack.enter_context(logferry.init("exp"))
         turns = threading.Semaphore(0)
         asked = shipper.has_agent
         monkeypatch.setattr(shipper, "has_agent", lambda node: (turns.release(), asked(node))[1])

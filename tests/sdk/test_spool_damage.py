@@ -10,8 +10,9 @@ import msgpack
 import pytest
 
 from logferry import leftovers, spool
-from logferry.buffer import Buffer, Hot, frame
+from logferry.buffer import Buffer, frame
 from logferry.events import INFO
+from logferry.hot import Hot
 from logferry.segment import HEADER, RECORD_HEAD, header
 
 EVENTS = [msgpack.packb([number, INFO, f"event {number}", None, {}]) for number in range(1, 13)]

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgpack
 
-from logferry.buffer import Buffer, Hot
+from logferry.buffer import Buffer
 from logferry.events import DEBUG
+from logferry.hot import Hot
 from logferry.logger import Logger, new_packer
 
 
