@@ -51,7 +51,11 @@ def _rows(lines: list[bytes]) -> Rows:
 
 
 class CursorModel(RuleBasedStateMachine):
-    """`gone`: what the store had of files that are gone; `at_look`: what files held when last looked at; by path."""
+    """What the store may and must have of files besides what they hold now, by path.
+
+    `seen`: what a collector may have taken in; `known`: what it has for certain, since the last whole look; `gone`: the
+    same of files that are gone.
+    """
 
     form: ClassVar[type[JSONLines]] = JSONLines
 
@@ -62,7 +66,8 @@ class CursorModel(RuleBasedStateMachine):
         self.directory = self.places[0].home.results / "e"
         self.directory.mkdir(parents=True)
         self.made = 0
-        self.at_look: dict[Path, Rows] = {}
+        self.seen: dict[Path, Rows] = {}
+        self.known: dict[Path, Rows] = {}
         self.gone: dict[Path, Rows] = {}
         self.may_be: Rows = {}  # of files that were renamed, or deleted before anybody looked
 
@@ -138,7 +143,8 @@ class CursorModel(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def rename(self, name: str) -> None:
         if self.path(name).exists():
-            self.may_be |= self.at_look.pop(self.path(name), {})
+            self.known.pop(self.path(name), None)
+            self.may_be |= self.seen.pop(self.path(name), {})
             self.path(name).rename(self.path(f"old-{self.made}-{name}"))
             self.made += 1
 
@@ -146,11 +152,11 @@ class CursorModel(RuleBasedStateMachine):
     def delete(self, name: str) -> None:
         path = self.path(name)
         if path.exists():
-            seen = self.at_look.pop(path, {})
+            known = self.known.pop(path, {})
             whole, last = self.form.rows(path.read_bytes())
-            self.may_be |= seen | whole | last
-            if seen and seen == whole and not last:
-                self.gone[path] = seen
+            self.may_be |= self.seen.pop(path, {}) | whole | last
+            if known and known == whole and not last:
+                self.gone[path] = known
             path.unlink()
 
     # what happens to collectors
@@ -203,7 +209,7 @@ class CursorModel(RuleBasedStateMachine):
         for path in self.directory.glob(f"[!.]*{self.form.suffix}"):
             whole, last = self.form.rows(path.read_bytes())
             self.may_be |= {run: value for run, value in (whole | last).items() if path.stem not in NAMES}
-            self.at_look[path] = self.at_look.get(path, {}) | whole | last
+            self.seen[path] = self.seen.get(path, {}) | whole | last
 
     @rule()
     def look(self) -> None:
@@ -213,10 +219,12 @@ class CursorModel(RuleBasedStateMachine):
             place.collect()
         whole: Rows = {}
         unfinished: Rows = {}
-        self.at_look.clear()
+        self.seen.clear()
+        self.known.clear()
         for path in self.directory.glob(f"[!.]*{self.form.suffix}"):
             rows, last = self.form.rows(path.read_bytes())
-            self.at_look[path] = rows
+            self.seen[path] = rows | last
+            self.known[path] = rows
             whole |= rows
             unfinished |= last
         found = [(one["run_id"], one["metrics"]["v"]) for one in self.places[0].documents()]
