@@ -48,11 +48,34 @@ class RunLogs:
 
 def runs(home: Home) -> list[RunLogs]:
     """Return all runs that have a directory of logs; links and what begins with a dot are not followed."""
-    return [
-        RunLogs(experiment.name, run.name, Path(run.path))
-        for experiment in _directories(home.logs)
-        for run in _directories(Path(experiment.path))
-    ]
+    return [run for experiment in _directories(home.logs) for run in _runs_of(experiment)]
+
+
+def listed(home: Home) -> tuple[list[tuple[RunLogs, list[str]]], dict[Path, OSError]]:
+    """Return all runs with the names in their directories, and what cannot be listed, with the reason.
+
+    Raises:
+        OSError: the directory of all logs is among that.
+
+    """
+    found: list[tuple[RunLogs, list[str]]] = []
+    failed: dict[Path, OSError] = {}
+    for experiment in _directories(home.logs):
+        try:
+            there = _runs_of(experiment)
+        except OSError as error:
+            failed[Path(experiment.path)] = error
+            continue
+        for run in there:
+            try:
+                found.append((run, _names(run.path)))
+            except OSError as error:
+                failed[run.path] = error
+    return found, failed
+
+
+def _runs_of(experiment: os.DirEntry[str]) -> list[RunLogs]:
+    return [RunLogs(experiment.name, run.name, Path(run.path)) for run in _directories(Path(experiment.path))]
 
 
 def find(home: Home, wanted: str | None) -> list[RunLogs]:

@@ -17,7 +17,6 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from logferry_agent.asking import ask
 from logferry_agent.config import AgentConfig
 from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks, runs
+from logferry_agent.logset import UNREADABLE, RunLogs, blocks, listed
 from logferry_agent.rotation import LogFile, expired, in_order
 from logferry_agent.scan import AGENT_NAME, SEAL, Scan, system_lines
 from logferry_agent.state import Key, State, without_file
@@ -44,25 +43,31 @@ _PATIENCE_S = 600.0
 InUse = AbstractSet[tuple[str, str, str]]
 
 
-def condemned(home: Home, host: str, config: AgentConfig, now_ns: int, in_use: InUse | None) -> list[LogFile]:
-    """Return which of this host's running logs the retention removes; without `in_use` no unrotated one."""
+def condemned(
+    home: Home, host: str, config: AgentConfig, now_ns: int, in_use: InUse | None
+) -> tuple[list[LogFile], dict[Path, OSError]]:
+    """Return which of this host's running logs the retention removes, and what it cannot look at, with the reason.
+
+    Without `in_use` no unrotated one is removed.
+    """
     if config.keep_files is None and config.keep_age_s is None and config.keep_bytes is None:
-        return []
-    files = [file for run in runs(home) for file in _files_of(run, host, in_use)]
-    return expired(files, now_ns, config.keep_files, config.keep_age_s, config.keep_bytes)
-
-
-def _files_of(run: RunLogs, host: str, in_use: InUse | None) -> Iterator[LogFile]:
-    names = os.listdir(run.path)
-    for log in [*in_order(names), *in_order(names, "text")]:
-        path = run.path / log.name
-        try:
-            status = path.lstat()
-        except FileNotFoundError:  # rotated or compressed meanwhile
-            continue
-        if log.host == host and stat.S_ISREG(status.st_mode):
-            active = log.current if in_use is None else (run.experiment, run.run, log.name) in in_use
-            yield LogFile(path, status.st_size, status.st_mtime_ns, active, log)
+        return [], {}
+    found, failed = listed(home)
+    files = []
+    for run, names in found:
+        for log in [*in_order(names), *in_order(names, "text")]:
+            path = run.path / log.name
+            try:
+                status = path.lstat()
+            except FileNotFoundError:  # rotated or compressed meanwhile
+                continue
+            except OSError as error:
+                failed[path] = error
+                continue
+            if log.host == host and stat.S_ISREG(status.st_mode):
+                active = log.current if in_use is None else (run.experiment, run.run, log.name) in in_use
+                files.append(LogFile(path, status.st_size, status.st_mtime_ns, active, log))
+    return expired(files, now_ns, config.keep_files, config.keep_age_s, config.keep_bytes), failed
 
 
 def key_of(file: LogFile) -> Key:
@@ -167,10 +172,12 @@ def _without_agent(settings: Settings, node: NodeDir) -> dict[str, Any]:
     fs, config, now_ns = FileSystem(), configuration.load(settings.config), time.time_ns()
     lock = node_lock.take(node.lock)
     state = State(node.state, now_ns) if node.state.exists() else None
-    gone, failed = [], {}
+    gone: list[str] = []
     try:
         in_use = state.current_files() if state else None
-        for file in condemned(Home(settings.home), host_name(), config, now_ns, in_use):
+        files, unlisted = condemned(Home(settings.home), host_name(), config, now_ns, in_use)
+        failed = {str(path): said(error) for path, error in unlisted.items()}
+        for file in files:
             try:
                 if state:
                     _leave(state, file)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from logferry.layout import Home
 from logferry_agent.compression import compress
 from logferry_agent.config import AgentConfig
-from logferry_agent.fs import Problem, said
-from logferry_agent.logset import runs
+from logferry_agent.fs import said
+from logferry_agent.logset import listed
+from logferry_agent.problems import Problems
 from logferry_agent.prune import condemned, key_of, remove
 from logferry_agent.rotation import LogFile, in_order
 from logferry_agent.state import Checkpoint, State
@@ -46,7 +47,7 @@ class Upkeep:
     def __init__(
         self, writer: Writer, state: State, home: Home, alive: Callable[[str, str], bool], steadiness: Steadiness
     ) -> None:
-        self.problems: dict[Path, Problem] = {}
+        self.problems = Problems(writer.clock)
         self._steadiness = steadiness
         self._writer, self._state, self._home, self._alive = writer, state, home, alive
         self._to_compress: set[Path] = set()
@@ -85,27 +86,39 @@ class Upkeep:
         """Apply the retention now; return what was removed. What cannot be is among the problems."""
         writer = self._writer
         in_use = await self._state.call(self._state.current_files)
-        self.problems = {path: problem for path, problem in self.problems.items() if problem.what != "retention"}
         config = self._believed(asked=asked)
-        files = await self._call(condemned, self._home, writer.host, config, writer.clock(), in_use)
+        files, failed = await self._call(condemned, self._home, writer.host, config, writer.clock(), in_use)
+        self._hold_unlisted(failed, "retention", {self._home.path, *(file.path for file in files)})
         gone = [file.path for file in files if await self._attempt(file.path, self._remove(file), "retention")]
         for directory in {path.parent for path in gone}:
-            if not in_order(os.listdir(directory)):
-                await self._state.call(self._state.forget_outputs, directory.parent.name, directory.name)
+            await self._attempt(directory, self._forget(directory), "retention")
         return gone
+
+    async def _forget(self, directory: Path) -> bool:
+        if not in_order(await self._call(os.listdir, directory)):
+            await self._state.call(self._state.forget_outputs, directory.parent.name, directory.name)
+        return True
+
+    def _hold_unlisted(self, failed: dict[Path, OSError], what: str, others: Collection[Path] = ()) -> None:
+        self.problems.keep({*failed, *others}, what)
+        for path, error in failed.items():
+            self._hold(path, what, error)
+
+    def _hold(self, path: Path, what: str, error: Exception) -> None:
+        if self.problems.hold(path, what, said(error)):
+            _log.warning("%s of %s is tried again: %s", what, path, said(error))
 
     def _believed(self, *, asked: bool) -> AgentConfig:
         """Return the configuration, without the age of files where the clock is not to be believed."""
         config, steadiness = self._writer.config, self._steadiness
-        if config.keep_age_s is None or steadiness.trusts_ages(asked=asked):
-            return config
-        if steadiness.stepped_by_s:
-            self._hold_ages(f"the clock stepped by {steadiness.stepped_by_s:+.0f} s; ages are believed an hour after")
-        return replace(config, keep_age_s=None)
-
-    def _hold_ages(self, why: str) -> None:
-        _log.warning("nothing in %s is removed for its age: %s", self._home.logs, why)
-        self.problems[self._home.path] = Problem("retention", str(self._home.logs), why, self._writer.clock())
+        is_trusted = config.keep_age_s is None or steadiness.trusts_ages(asked=asked)
+        if is_trusted or not steadiness.stepped_by_s:
+            self.problems.release(self._home.path)
+        else:
+            why = f"the clock stepped by {steadiness.stepped_by_s:+.0f} s; ages are believed an hour after"
+            if self.problems.hold(self._home.path, "retention", why, self._home.logs):
+                _log.warning("nothing in %s is removed for its age: %s", self._home.logs, why)
+        return config if is_trusted else replace(config, keep_age_s=None)
 
     async def _remove(self, file: LogFile) -> bool:
         output = await self._writer.loaded(key_of(file))
@@ -115,20 +128,23 @@ class Upkeep:
 
     async def _scan(self) -> bool:
         if self._writer.config.compress != "none":
-            found = await self._call(self._uncompressed)
+            found, failed = await self._call(self._uncompressed)
+            self._hold_unlisted(failed, "compression")
             # Asked afterwards: whoever renames notes it first, and looks for that very file after a crash.
             in_use = await self._state.call(self._state.current_files)
             self._to_compress |= {path for file, path in found.items() if file not in in_use}
         await self.prune(asked=False)
         return True
 
-    def _uncompressed(self) -> dict[tuple[str, str, str], Path]:
-        return {
+    def _uncompressed(self) -> tuple[dict[tuple[str, str, str], Path], dict[Path, OSError]]:
+        found, failed = listed(self._home)
+        files = {
             (run.experiment, run.run, log.name): run.path / log.name
-            for run in runs(self._home)
-            for log in in_order(path.name for path in run.path.iterdir())
+            for run, names in found
+            for log in in_order(names)
             if log.host == self._writer.host and not log.current and not log.packed
         }
+        return files, failed
 
     async def _compress(self, path: Path) -> bool:
         await self._call(self._compress_now, path, self._writer.config.compress)
@@ -163,10 +179,7 @@ class Upkeep:
         except FileNotFoundError:  # somebody was faster
             done = False
         except Exception as error:
-            if path not in self.problems:
-                _log.warning("%s of %s is tried again: %s", what, path, said(error))
-            since = self.problems[path].since_ns if path in self.problems else self._writer.clock()
-            self.problems[path] = Problem(what, str(path), said(error), since)
+            self._hold(path, what, error)
             return False
-        self.problems.pop(path, None)
+        self.problems.release(path)
         return done
