@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,15 @@ def srun(node: Node) -> Path:
     path.write_text(SRUN.format(python=sys.executable))
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _ended(node: Node) -> Iterator[None]:
+    """End what a test that fails leaves running."""
+    yield
+    for pid in _still_running(node):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _up(node: Node, *command: str | Path, **env: str) -> subprocess.Popen[str]:
