@@ -19,9 +19,8 @@ from logferry.layout import Home
 from logferry_agent.follow import RunTail
 from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs, say_unreadable
 from logferry_agent.rotation import LogName
-from logferry_agent.scanner import Hits, every
+from logferry_agent.scanner import Hits, every, holding
 from logferry_agent.selection import Filter, Line, add_options, count, parsed
-from logferry_agent.text import text_line
 
 _POLL_S = 0.05
 # Looking for new runs lists every experiment; it may take a tenth of the time, but happens at least this often.
@@ -30,12 +29,14 @@ _DISCOVER_S = 0.1
 
 def read_runs(found: Iterable[RunLogs], hits: Hits = every) -> Iterator[Line]:
     """Yield the lines of some runs that `hits` finds, merged."""
-    streams = [host_lines(run, logs, hits) for run in found for logs in run.files().values()]
-    return merged(streams)
+    return merged([host_lines(run, logs, hits) for run in found for logs in run.files().values()])
 
 
-def merged(streams: Iterable[Iterable[Line]]) -> Iterator[Line]:
+def merged(streams: list[Iterator[Line]]) -> Iterator[Line]:
     """Merge streams by the running maximum of each one's times."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
     for _, _, line in heapq.merge(*(_timed(stream, number) for number, stream in enumerate(streams))):
         yield line
 
@@ -43,7 +44,7 @@ def merged(streams: Iterable[Iterable[Line]]) -> Iterator[Line]:
 def _timed(stream: Iterable[Line], number: int) -> Iterator[tuple[tuple[str, int, int], int, Line]]:
     latest = ""
     for position, line in enumerate(stream):
-        latest = max(latest, line.data["time"])
+        latest = max(latest, line.time)
         yield (latest, number, position), number, line
 
 
@@ -75,7 +76,7 @@ def logs(arguments: list[str]) -> int:
     if options.follow:
         _follow(home, options, chosen, printer, found)
     else:
-        lines = (line for line in read_runs(found, chosen.hits) if chosen.lets(line.data))
+        lines = filter(chosen.lets, read_runs(found, holding(chosen.needles)))
         printer.show(lines if options.tail is None else deque(lines, options.tail))
     return FINE
 
@@ -115,7 +116,7 @@ def _follow(home: Home, options: argparse.Namespace, chosen: Filter, printer: _P
     next_look = 0.0
     while True:
         lines = _polled(tails.values())
-        kept = (line for line in lines if chosen.lets(line.data))
+        kept = filter(chosen.lets, lines)
         printer.show(deque(kept, options.tail) if first and options.tail is not None else kept)
         first = False
         now = time.monotonic()
@@ -151,5 +152,4 @@ class _Printer:
     def _shown(self, line: Line) -> str:
         if self._json:
             return line.raw.decode()
-        text = text_line(line.data)
-        return f"{printable(line.run)} {text}" if self._several else text
+        return f"{printable(line.run)} {line.text}" if self._several else line.text

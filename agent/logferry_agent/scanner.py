@@ -1,73 +1,77 @@
-"""Finds the lines of running logs that hold a text, without looking at the others: blocks are searched, not lines.
+"""Finds the lines of running logs that may be wanted, without looking at the others: blocks are searched, not lines.
 
-Only what is hit is taken apart, so that searching costs what reading costs.
+Only what is hit is taken apart, so that searching costs what reading costs. Blocks are searched by the C library's
+`memmem`: `bytes.find` takes two to three times as long, for some texts longer than all the rest.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-import orjson
+from logferry_agent.needles import Needles, in_line
 
 # Finds the lines of a block of whole lines that may be wanted.
 Hits = Callable[[bytes], Iterable[bytes]]
-# Characters that stand for themselves in a regular expression, in JSON and in the text form of a line alike.
-_PLAIN = re.compile(r"[A-Za-z0-9_]+")
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{[^}]*\}|.", re.DOTALL)
-# What is behind any other letter or digit that is escaped may belong to it, as in \x41.
-_WITHOUT_ARGUMENT = frozenset("AbBdDsSwWZ")
-# Escapes of control characters, which the text form has and JSON may not have.
-_ESCAPE = re.compile(r"u[0-9a-f]|^[0-9a-f]{1,4}$")
-_MIN_LITERAL = 2
+# In a block, lines with the texts of the group that is looked for but not with those of the others.
+_MANY_MISSED = 16
+
+_memmem = ctypes.CDLL(None).memmem
+_memmem.restype = ctypes.c_void_p
+_memmem.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t
 
 
 def every(block: bytes) -> Iterable[bytes]:
-    return block.splitlines()
+    return block.split(b"\n")[:-1]
 
 
-def containing(text: str) -> Hits:
-    """Return what finds lines in which `text` stands as JSON writes it."""
-    needle = orjson.dumps(text)[1:-1]
-    return lambda block: _containing(block, needle)
+def holding(needles: Needles) -> Hits:
+    """Return what finds the lines that hold a text of each group; all lines where there is no group."""
+    return _Holding(needles) if needles.groups else every
 
 
-def _containing(block: bytes, needle: bytes) -> Iterator[bytes]:
-    at = block.find(needle)
-    while 0 <= at < len(block):
-        end = block.find(b"\n", at)
-        yield block[block.rfind(b"\n", 0, at) + 1 : end]
-        at = block.find(needle, end + 1)
+def matching(pattern: re.Pattern[str], needles: Needles) -> Hits:
+    """Return what finds lines that match, as they lie in the file, among those with the needles."""
+    hits = holding(in_line(pattern.pattern) + needles)
+    return lambda block: (line for line in hits(block) if pattern.search(line.decode("utf-8", "replace")))
 
 
-def matching(pattern: re.Pattern[str]) -> Hits:
-    """Return what finds lines that match, as they lie in the file."""
-    return lambda block: _matching(block.decode("utf-8", "replace"), pattern)
+class _Holding:
+    """Looks for the texts of one group, the rarest, and for the others' in the lines that are found."""
+
+    def __init__(self, needles: Needles) -> None:
+        self._groups, self._folded = needles
+
+    def __call__(self, block: bytes) -> Iterator[bytes]:
+        searched = block.lower() if self._folded else block
+        sought, *others = self._groups
+        missed = 0
+        for start, end in _spans(searched, sought):
+            if others and not _has_all(searched[start:end], others):
+                missed += 1
+                continue
+            yield block[start:end]
+        if missed > _MANY_MISSED:
+            self._groups = sorted(self._groups, key=lambda texts: sum(map(block.count, texts)))
 
 
-def _matching(text: str, pattern: re.Pattern[str]) -> Iterator[bytes]:
-    found = pattern.search(text)
-    while found and found.start() < len(text):
-        start, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.start())
-        line = text[start:end]
-        if found.end() <= end or pattern.search(line):  # a match over several lines is none, unless it begins one
-            yield line.encode()
-        found = pattern.search(text, end + 1)
+def _has_all(line: bytes, groups: list[list[bytes]]) -> bool:
+    return all(any(text in line for text in texts) for texts in groups)
 
 
-def required(pattern: str) -> str:
-    """Return a text that stands in every line whose text form matches `pattern`; empty where none is known."""
-    if set(pattern) & set("|()"):
-        return ""
-    runs = [""]
-    for token in _TOKEN.findall(pattern):
-        if _PLAIN.fullmatch(token):
-            runs[-1] += token
-            continue
-        if token[0] == "\\" and token[1:].isalnum() and token[1] not in _WITHOUT_ARGUMENT:
-            return ""
-        if token[0] in "*?{":  # what is before it need not be there
-            runs[-1] = runs[-1][:-1]
-        runs.append("")
-    longest = max(runs, key=len)
-    return longest if len(longest) >= _MIN_LITERAL and not _ESCAPE.search(longest) else ""
+def _spans(block: bytes, texts: list[bytes]) -> Iterable[tuple[int, int]]:
+    """Return where the lines that hold one of the texts begin and end, in order."""
+    if len(texts) == 1:
+        return _spans_of(block, texts[0])
+    return sorted({span for text in texts for span in _spans_of(block, text)})
+
+
+def _spans_of(block: bytes, text: bytes) -> Iterator[tuple[int, int]]:
+    size, length = len(block), len(text)
+    base = ctypes.cast(ctypes.c_char_p(block), ctypes.c_void_p).value or 0
+    found = _memmem(base, size, text, length)
+    while found is not None:
+        end = block.find(b"\n", found - base)
+        yield block.rfind(b"\n", 0, found - base) + 1, end
+        found = _memmem(base + end + 1, size - end - 1, text, length)

@@ -19,9 +19,9 @@ from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
 from logferry_agent.logs import host_lines
 from logferry_agent.logset import RunLogs, runs
-from logferry_agent.scanner import Hits, containing, matching
-from logferry_agent.selection import Filter, Line, add_options, count, pattern_of
-from logferry_agent.text import text_line
+from logferry_agent.needles import literal
+from logferry_agent.scanner import Hits, holding, matching
+from logferry_agent.selection import Filter, add_options, count, pattern_of
 
 
 def search(arguments: list[str]) -> int:
@@ -29,14 +29,13 @@ def search(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         chosen = Filter(options, datetime.now(UTC))
-        hits = matching(pattern_of(options.text, "--regex")) if options.regex else containing(options.text)
+        hits = _hits(options, chosen)
     except ValueError as error:
         raise UsageError(f"search: {error}") from error
     found = [run for run in runs(Home(settings_of(options).home)) if _is_meant(run, options)]
     shown = 0
-    for run, line in islice(_lines(found, hits, chosen), options.limit):
-        sys.stdout.write(_as_json(run, line) if options.json else _as_text(run, line))
-        shown += 1
+    for shown, line in enumerate(islice(_lines(found, hits, chosen, as_json=options.json), options.limit), 1):  # noqa: B007
+        sys.stdout.write(line)
     return FINE if shown else NO
 
 
@@ -57,18 +56,16 @@ def _is_meant(run: RunLogs, options: argparse.Namespace) -> bool:
     return fnmatch.fnmatchcase(run.experiment, options.experiment) and fnmatch.fnmatchcase(run.run, options.run)
 
 
-def _lines(found: list[RunLogs], hits: Hits, chosen: Filter) -> Iterator[tuple[RunLogs, Line]]:
+def _hits(options: argparse.Namespace, chosen: Filter) -> Hits:
+    if options.regex:
+        return matching(pattern_of(options.text, "--regex"), chosen.needles)
+    return holding(literal(options.text) + chosen.needles)
+
+
+def _lines(found: list[RunLogs], hits: Hits, chosen: Filter, *, as_json: bool) -> Iterator[str]:
     for run in found:
+        ids = orjson.dumps({"experiment_id": run.experiment, "run_id": run.run})[:-1].decode()
+        name = printable(f"{run.experiment}/{run.run}")
         for logs in run.files().values():
-            for line in host_lines(run, logs, hits):
-                if chosen.lets(line.data):
-                    yield run, line
-
-
-def _as_text(run: RunLogs, line: Line) -> str:
-    return f"{printable(f'{run.experiment}/{run.run}')} {text_line(line.data)}\n"
-
-
-def _as_json(run: RunLogs, line: Line) -> str:
-    ids = orjson.dumps({"experiment_id": run.experiment, "run_id": run.run})[:-1]
-    return f'{ids.decode()},"line":{line.raw.decode()}}}\n'
+            for line in filter(chosen.lets, host_lines(run, logs, hits)):
+                yield f'{ids},"line":{line.raw.decode()}}}\n' if as_json else f"{name} {line.text}\n"

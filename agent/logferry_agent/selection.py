@@ -5,52 +5,73 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import orjson
 
 from logferry.cli import Parser
-from logferry.events import LEVEL_NAMES, SYSTEM_PREFIX, level_number
-from logferry_agent.scanner import Hits, containing, every, required
+from logferry.events import INFO, LEVEL_NAMES, SYSTEM_PREFIX, level_number
+from logferry_agent.needles import Needles, in_text_form
+from logferry_agent.ordinary import ordinary, text_of
 from logferry_agent.text import text_line
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEVELS = frozenset(LEVEL_NAMES.values())
 
 
-class Line(NamedTuple):
-    """A line with its run."""
+class Line:
+    """A line with its run; its text form is made when somebody asks for it, once."""
 
-    run: str
-    raw: bytes
-    data: dict[str, Any]
+    __slots__ = ("_found", "_text", "event", "level", "raw", "run", "time")
+
+    def __init__(
+        self, run: str, raw: bytes, time: str, level: str, event: str, found: re.Match[str] | dict[str, Any]
+    ) -> None:
+        self.run, self.raw, self.time, self.level, self.event = run, raw, time, level, event
+        self._found = found
+        self._text = ""
+
+    @property
+    def text(self) -> str:
+        if not self._text:
+            found = self._found
+            self._text = text_line(found) if isinstance(found, dict) else text_of(found)
+        return self._text
 
 
 class Filter:
-    """What the options let through."""
+    """What the options let through; `hits` finds the lines that it may let through."""
 
     def __init__(self, options: argparse.Namespace, now: datetime) -> None:
-        self._level = level_number(options.level) if options.level else 0
-        self._event = options.event
+        least = level_number(options.level) if options.level else 0
+        self._levels = frozenset(name for number, name in LEVEL_NAMES.items() if number >= least)
+        self._is_event = _event_matcher(options.event) if options.event else None
         self._grep = pattern_of(options.grep, "--grep") if options.grep else None
         self._since = moment(options.since, now, "--since") if options.since else ""
         self._until = moment(options.until, now, "--until") if options.until else ""
         self._all = options.all
-        needed = required(options.grep) if options.grep else ""
-        self.hits: Hits = containing(needed) if needed else every
+        self.needles = in_text_form(options.grep or "") + in_text_form(fnmatch.translate(options.event or "*"))
+        if least > INFO:  # the others are on most lines
+            self.needles += Needles([[f'"{name}"'.encode() for name in sorted(self._levels)]])
 
-    def lets(self, line: dict[str, Any]) -> bool:
-        event = line["event"]
+    def lets(self, line: Line) -> bool:
         return (
-            (self._all or not event.startswith(SYSTEM_PREFIX))
-            and (not self._level or level_number(line["level"]) >= self._level)
-            and (not self._event or fnmatch.fnmatchcase(event, self._event))
-            and (not self._since or line["time"] >= self._since)
-            and (not self._until or line["time"] < self._until)
-            and (self._grep is None or self._grep.search(text_line(line)) is not None)
+            line.level in self._levels
+            and (self._all or not line.event.startswith(SYSTEM_PREFIX))
+            and (self._is_event is None or self._is_event(line.event))
+            and (not self._since or line.time >= self._since)
+            and (not self._until or line.time < self._until)
+            and (self._grep is None or self._grep.search(line.text) is not None)
         )
+
+
+def _event_matcher(pattern: str) -> Callable[[str], bool]:
+    # Programs use few names, hostile ones must not fill memory.
+    return lru_cache(4096)(lambda event: fnmatch.fnmatchcase(event, pattern))
 
 
 def pattern_of(text: str, option: str) -> re.Pattern[str]:
@@ -61,8 +82,9 @@ def pattern_of(text: str, option: str) -> re.Pattern[str]:
 
     """
     try:
-        return re.compile(text, re.MULTILINE)
-    except re.error as error:
+        with warnings.catch_warnings(action="ignore"):  # of what may mean something else in a later Python
+            return re.compile(text, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{option} {text!a} is no regular expression: {error}; a backslash helps") from error
 
 
@@ -86,9 +108,13 @@ def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
     """Yield lines with their content; what is no line of a running log is left out here, `verify` names it."""
     for raw in lines:
         try:
+            found = ordinary(raw.decode())
+            if found:
+                yield Line(run, raw, found[1], found[2], found[3], found)
+                continue
             data = orjson.loads(raw)
             if _is_line(**data):
-                yield Line(run, raw, data)
+                yield Line(run, raw, data["time"], data["level"], data["event"], data)
         except (ValueError, TypeError):  # not JSON, not an object, or without what every line has
             continue
 

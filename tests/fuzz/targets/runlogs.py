@@ -13,11 +13,11 @@ from logferry_agent.follow import RunTail
 from logferry_agent.fs import FileSystem
 from logferry_agent.logs import read_runs
 from logferry_agent.logset import RunLogs
+from logferry_agent.needles import Needles, literal
 from logferry_agent.salvage import salvage
-from logferry_agent.scanner import containing, matching
+from logferry_agent.scanner import holding, matching
 from logferry_agent.selection import Filter
 from logferry_agent.state import Key
-from logferry_agent.text import text_line
 from logferry_agent.verify import verify_run
 from logferry_collector.trouble import trouble
 from mutation import join, split
@@ -62,9 +62,9 @@ def check(data: bytes) -> None:
         found = verify_run(run)
         assert isinstance(found["complete"], bool)
         for line in read_runs([run]):
-            if _FILTER.lets(line.data):
-                assert "\n" not in text_line(line.data)
-        for hits in (containing("Step"), matching(re.compile("S[^t]*.p")), _FILTER.hits):
+            if _FILTER.lets(line):
+                assert "\n" not in line.text
+        for hits in (holding(literal("Step")), matching(re.compile("S[^t]*.p"), Needles([])), holding(_FILTER.needles)):
             list(read_runs([run], hits))
         tail = RunTail(run, from_start=True)
         try:
