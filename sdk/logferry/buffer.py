@@ -22,7 +22,6 @@ from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_
 from logferry.hot import ASLEEP, FULL, Hot
 from logferry.killpoints import passed
 from logferry.segment import HEADER, Segment, record_head, skip, walk
-from logferry.segments import Segments
 from logferry.spool import HeadPage
 
 # Without the GIL a copy into the mapping needs the lock that it otherwise has for nothing.
@@ -55,6 +54,8 @@ class Buffer:
     """
 
     def __init__(self, directory: Path | None, capacity: int, hot: Hot) -> None:
+        from logferry.segments import Segments  # noqa: PLC0415 - with ctypes, of which readers have no use
+
         self._hot = hot
         self._segments = Segments(directory, capacity)
         self.head = HeadPage(directory)
@@ -186,15 +187,15 @@ class Buffer:
         """Say whether every level is shed, until `prepare` finds room."""
         return self._mark >= FULL
 
-    def prepare(self) -> bool:
-        """Prepare the spare segment, or some pages of it; return whether there is more to prepare."""
+    def prepare(self) -> None:
+        """Prepare the spare segment and its pages."""
         if self.is_full():  # no ack may come that would lead to trying again
             with self._lock:
                 self._relax()
         with self._lock:
             if not self._closed:
                 self._segments.spare()
-        return self._segments.populate()
+        self._segments.populate()
 
     def unread(self) -> int:
         """Return how many bytes `read` has not returned yet; a segment that has a successor counts whole."""
@@ -249,7 +250,10 @@ class Buffer:
             self.head.acked_through = through
             self.head.save()
             passed("trim.noted")
-            self._segments.trim(keep)
+            old = self._segments.before(keep)
+        self._segments.unlink(old)
+        with self._lock:
+            self._segments.forget(old)
             self._relax()
 
     def _relax(self) -> None:

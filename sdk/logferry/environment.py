@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +25,14 @@ def collect(environment: Mapping[str, str], start: Path) -> dict[str, Any]:
         start: the directory whose git repository counts, with all its parents.
 
     """
+    system = os.uname()
     return {
         "argv": [argument[:_MAX_ARGUMENT] for argument in sys.orig_argv[:100]],
         "cwd": str(start),
         "git": git_head(start),
-        "python": platform.python_version(),
+        "python": sys.version.partition(" ")[0],
         "executable": sys.executable,
-        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "platform": f"{system.sysname} {system.release} {system.machine}",
         "pid": os.getpid(),
         "variables": {name: environment[name] for name in _VARIABLES if environment.get(name)},
     }

@@ -16,6 +16,7 @@ from logferry import identity
 from logferry.diagnostics import complain
 from logferry.document import Document, first_document, own_producers, working_directory
 from logferry.ending import verdict
+from logferry.environment import collect
 from logferry.events import INFO
 from logferry.hot import FULL, Hot
 from logferry.killpoints import passed
@@ -125,8 +126,6 @@ class Run(Logger):
         producer.shipper.submit(self._describe)
 
     def _describe(self) -> None:
-        from logferry.environment import collect  # noqa: PLC0415 - on the shipper thread, after the start
-
         self._document.add_environment(collect(os.environ, working_directory()))
         if self._document.owner:
             self._document.save()

@@ -36,9 +36,6 @@ HEADER = struct.Struct(">4sIQ16x")
 RECORD_HEAD = 10
 MIN_SEGMENT_BYTES = 64 << 10
 MAX_SEGMENT_BYTES = 4 << 20
-# madvise(2): fault pages in for writing; Linux 5.14. One call holds the GIL, hence the small step.
-_MADV_POPULATE_WRITE = 23
-_POPULATE_BYTES = 64 << 10
 
 record_head = struct.Struct(">BIBI").pack
 _length_at = struct.Struct(">I").unpack_from
@@ -52,6 +49,10 @@ class Segment(Protocol):
 
     path: Path | None
     size: int
+
+    @property
+    def mapping(self) -> mmap.mmap | None:
+        """The mapped memory, where there is any."""
 
     def write(self, record: bytes, /) -> Any:
         """Append one record, whole or not at all; ValueError when it does not fit or nothing more is taken."""
@@ -68,9 +69,6 @@ class Segment(Protocol):
     def number(self, first: int) -> None:
         """Note the number of the first event in the header."""
 
-    def populate(self, offset: int) -> int:
-        """Fault in the next pages from `offset` on; return the offset behind them."""
-
     def close(self) -> None:
         """Unmap, and unlink the file."""
 
@@ -85,37 +83,28 @@ class MappedSegment:
 
     def __init__(self, path: Path | None, size: int) -> None:
         self.path, self.size = path, size
-        self._map = mmap.mmap(-1, size) if path is None else _map_file(path, size)
-        self._map.write(header(0))
+        self.mapping = mmap.mmap(-1, size) if path is None else _map_file(path, size)
+        self.mapping.write(header(0))
         passed("segment.made")
         # The bound method itself is what a log call uses: no Python frame in between.
-        self.write = self._map.write
+        self.write = self.mapping.write
 
     def tell(self) -> int:
-        return self._map.tell()
+        return self.mapping.tell()
 
     def retire(self) -> None:
-        self._map.seek(0, os.SEEK_END)
+        self.mapping.seek(0, os.SEEK_END)
 
     def view(self) -> mmap.mmap:
-        return self._map
+        return self.mapping
 
     def number(self, first: int) -> None:
-        self._map[: HEADER.size] = header(first)
-
-    def populate(self, offset: int) -> int:
-        length = min(_POPULATE_BYTES, self.size - offset)
-        try:
-            self._map.madvise(_MADV_POPULATE_WRITE, offset, length)
-        except (OSError, ValueError, AttributeError):  # an older kernel, or no Linux
-            for page in range(offset, offset + length, mmap.PAGESIZE):
-                self._map[page]  # only read: a call may have begun to write here meanwhile
-        return offset + length
+        self.mapping[: HEADER.size] = header(first)
 
     def close(self) -> None:
         # A view that is still exported keeps the mapping until it goes; the file's name need not wait.
         with contextlib.suppress(BufferError):
-            self._map.close()
+            self.mapping.close()
         _unlink(self.path)
 
 
@@ -124,7 +113,7 @@ class WrittenSegment:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path: Path | None = path
-        self.size = size
+        self.size, self.mapping = size, None
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._lock = threading.RLock()
         self._end = os.pwrite(self._fd, header(0), 0)
@@ -156,9 +145,6 @@ class WrittenSegment:
 
     def number(self, first: int) -> None:
         os.pwrite(self._fd, header(first), 0)
-
-    def populate(self, offset: int) -> int:  # noqa: ARG002 - nothing is mapped
-        return self.size
 
     def close(self) -> None:
         os.close(self._fd)

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+from logferry import pages
 from logferry.killpoints import passed
 from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
 from logferry.segment import (
@@ -46,7 +47,7 @@ class Segments:
         self._written = directory is not None and filesystem_type(directory) in UNALLOCATABLE_FILESYSTEMS
         self._names = itertools.count(1)
         self._spare: Segment | None = None
-        self._populated = 0
+        self._is_populated = False
         self.live: deque[Segment] = deque()
         first = self.allocate(MIN_SEGMENT_BYTES)
         if first is None:
@@ -82,23 +83,33 @@ class Segments:
     def spare(self) -> Segment | None:
         """Return the spare, allocated if there is room and none was."""
         if self._spare is None:
-            self._spare, self._populated = self.allocate(self._next_size()), 0
+            self._spare, self._is_populated = self.allocate(self._next_size()), False
         return self._spare
 
-    def populate(self) -> bool:
-        """Fault in some of the spare's pages; return whether there is more to do."""
+    def populate(self) -> None:
+        """Fault in the spare's pages, without the buffer's lock; not for a quiet producer, because they get written."""
         spare = self._spare
-        # Pages that are faulted in get written back: not for a quiet producer.
-        if spare is None or self._populated >= spare.size or self.active.tell() < self.active.size // 4:
-            return False
-        self._populated = spare.populate(self._populated)
-        return self._populated < spare.size
+        if spare is None or self._is_populated or self.active.tell() < self.active.size // 4:
+            return
+        self._is_populated = True
+        if spare.mapping is not None:
+            pages.populate(spare.mapping)
 
-    def trim(self, keep: Segment) -> None:
-        """Unlink what is older than `keep`."""
-        while self.live[0] is not keep:
-            self.live.popleft().close()
+    def before(self, segment: Segment) -> list[Segment]:
+        """Return those that are older than `segment`."""
+        return list(self.live)[: self.live.index(segment)]
+
+    def unlink(self, old: list[Segment]) -> None:
+        """Unlink segments that nobody reads any more, without the buffer's lock; `forget` them afterwards."""
+        for segment in old:
+            if segment.mapping is not None:
+                pages.let_go(segment.mapping)
+            segment.close()
             passed("trim.unlinked")
+
+    def forget(self, old: list[Segment]) -> None:
+        for _ in old:
+            self.live.popleft()
 
     def after(self, segment: Segment) -> list[Segment]:
         """Return `segment` and those behind it."""

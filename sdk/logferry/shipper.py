@@ -142,9 +142,9 @@ class Shipper:
         """Go on with what needs no agent: the result's file, and segments ahead of the calls."""
         while not self._stopping:
             self._do_tasks()
-            if not self._buffer.prepare():
-                self._buffer.sleep()
-                self._bell.hear()
+            self._buffer.prepare()
+            self._buffer.sleep()
+            self._bell.hear()
         self._do_tasks()
 
     def _close(self) -> None:
@@ -166,13 +166,12 @@ class Shipper:
             self._ship(dealer, now)
             self._settle_flushes(dealer)
             self._do_tasks()
-            more = self._buffer.prepare()
+            self._buffer.prepare()
             if not self._told and not self._greeted:
                 self._tell_silence(now - heard)
-            if not more:
-                # In between acks can wait, which halves the wake-ups.
-                wait_s, for_news = self._timeout(dealer, now)
-                self._rested = not dealer.wait(self._bell, wait_s, for_news=for_news) and self._buffer.asleep
+            # In between acks can wait, which halves the wake-ups.
+            wait_s, for_news = self._timeout(dealer, now)
+            self._rested = not dealer.wait(self._bell, wait_s, for_news=for_news) and self._buffer.asleep
         self._do_tasks()
         self._ship(dealer, monotonic())
 

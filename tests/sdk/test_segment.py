@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logferry import pages
 from logferry.buffer import frame
 from logferry.segment import HEADER, MappedSegment, Segment, WrittenSegment, head_at, skip, walk
 
@@ -85,14 +89,41 @@ def test_a_segment_is_allocated_in_full_before_it_is_written(root: Path) -> None
     assert not (root / "1.seg").exists()
 
 
-def test_populating_changes_no_byte(root: Path) -> None:
+def test_populating_and_letting_go_change_no_byte(root: Path) -> None:
     segment = MappedSegment(root / "1.seg", 1 << 20)
     segment.write(frame(b"an event"))
     before = bytes(segment.view()[:])
-    offset = 0
-    while offset < segment.size:
-        offset = segment.populate(offset)
-    assert bytes(segment.view()[:]) == before
+    for step in (pages.populate, pages.let_go, pages.populate):
+        step(segment.mapping)
+        assert bytes(segment.view()[:]) == before == (root / "1.seg").read_bytes()
+
+
+@pytest.mark.parametrize("step", [pages.populate, pages.let_go])
+def test_on_a_kernel_that_has_no_such_advice_nothing_is_changed(
+    step: Callable[[mmap.mmap], None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = MappedSegment(root / "1.seg", 1 << 20)
+    segment.write(frame(b"an event"))
+    before = bytes(segment.view()[:])
+    for madvise in (None, lambda *_: -1):
+        monkeypatch.setattr(pages, "_madvise", madvise)
+        step(segment.mapping)
+        assert bytes(segment.view()[:]) == before
+
+
+def test_a_mapping_that_was_closed_meanwhile_is_passed_over(root: Path) -> None:
+    segment = MappedSegment(root / "1.seg", 1 << 20)
+    segment.close()
+    pages.populate(segment.mapping)
+
+
+def test_populated_pages_take_no_fault_when_they_are_written_to(root: Path) -> None:
+    segment = MappedSegment(root / "1.seg", 1 << 20)
+    pages.populate(segment.mapping)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(200):
+        segment.write(bytes(4096))
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < 50
 
 
 @given(data=st.binary(max_size=60), position=st.integers(0, 70))
