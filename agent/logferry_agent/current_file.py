@@ -83,8 +83,7 @@ class CurrentFile:
 
         """
         file = self._file or await self._opened()
-        async with self._place:
-            await self._handle(file).write(data)
+        await self._handle(file).write(data)
         passed("log.written")
         self.offset += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
@@ -249,4 +248,4 @@ class CurrentFile:
 
     def _handle(self, file: LogFile) -> AsyncFileIO:
         # a LogFile has those methods of a file that are called through it
-        return AsyncFileIO(cast(BinaryIO, file), asyncio.get_running_loop(), self._services.calls.executor)
+        return AsyncFileIO(cast(BinaryIO, file), asyncio.get_running_loop(), self._place)

@@ -234,7 +234,7 @@ class Writer:
 
     def _most_open(self) -> int:
         # What hangs cannot be closed, and must not keep others from being opened.
-        return allowed(self.config.open_files) + sum(output.hangs for output in self._outputs.values())
+        return allowed(self.config.open_files) + self.calls.hanging
 
     async def _close_one(self) -> bool:
         """Close the longest unused file; say whether there was one that nobody is at."""

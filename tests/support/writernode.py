@@ -113,7 +113,7 @@ class WriterNode:
         written, self.is_up = dict(self.one.written), False
         with contextlib.suppress(Crash, BaseExceptionGroup, asyncio.CancelledError):
             self.loop.run_until_complete(self._life.__aexit__(None, None, None))
-        self.one.writer.calls.executor.shutdown(wait=True)
+        self.one.writer.calls.join()
         self.one.writer._upkeep._thread.shutdown(wait=True)
         self.fs.die()
         if chance is not None:

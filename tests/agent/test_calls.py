@@ -1,0 +1,141 @@
+"""Calls into a file system: a few at a time; one that hangs is said, gives its place to others, and is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from logferry_agent.calls import Calls, Place
+
+PLACES = 8
+
+
+class Held:
+    """A call that does not return until `release`, and counts how many are in it at a time."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.release.wait(30)
+        with self._lock:
+            self.now -= 1
+        return "back"
+
+
+def run(play: Callable[[Calls, Held], Awaitable[None]]) -> None:
+    async def main() -> None:
+        calls, held = Calls("test"), Held()
+        try:
+            await play(calls, held)
+        finally:
+            held.release.set()
+            calls.close()
+            calls.join()
+
+    asyncio.run(main())
+
+
+def place(calls: Calls, told: list[str] | None = None) -> Place:
+    return Place(calls, lambda: (told if told is not None else []).append("hangs"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def test_what_a_call_returns_or_raises_comes_back_to_whoever_made_it() -> None:
+    async def play(calls: Calls, _: Held) -> None:
+        assert await place(calls).run(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await place(calls).run(divmod, 7, 0)
+        numbers = [place(calls).run(abs, -number) for number in range(1000)]
+        assert await asyncio.gather(*numbers) == list(range(1000))
+
+    run(play)
+
+
+def test_there_are_never_more_calls_at_a_time_than_places() -> None:
+    async def play(calls: Calls, held: Held) -> None:
+        all_back = asyncio.gather(*(place(calls).run(held) for _ in range(3 * PLACES)))
+        await until(lambda: held.now == PLACES)
+        held.release.set()
+        assert await all_back == ["back"] * 3 * PLACES
+        assert held.most == PLACES
+
+    run(play)
+
+
+def test_calls_that_hang_are_told_once_and_give_their_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.1)
+
+    async def play(calls: Calls, held: Held) -> None:
+        told: list[str] = []
+        places = [place(calls, told) for _ in range(PLACES)]
+        back = asyncio.gather(*(one.run(held) for one in places))
+        assert await place(calls).run(abs, -1) == 1  # once they have given their places
+        await until(lambda: calls.hanging == PLACES)
+        await asyncio.sleep(0.2)
+        assert told == ["hangs"] * PLACES
+        assert all(one.hangs for one in places)
+        held.release.set()
+        assert await back == ["back"] * PLACES
+        assert calls.hanging == 0
+        assert not any(one.hangs for one in places)
+        await until(lambda: sum(thread.is_alive() for thread in threads()) <= PLACES)  # those beyond are let go
+        assert await place(calls).run(abs, -1) == 1
+
+    run(play)
+
+
+def test_a_call_that_waits_for_its_turn_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.3)
+
+    async def play(calls: Calls, _: Held) -> None:
+        told: list[str] = []
+        await asyncio.gather(*(place(calls, told).run(time.sleep, 0.1) for _ in range(5 * PLACES)))
+        assert not told
+
+    run(play)
+
+
+def test_after_the_end_what_waited_for_a_place_is_not_called() -> None:
+    async def play(calls: Calls, held: Held) -> None:
+        called: list[str] = []
+        waiting = [place(calls).submit(held) for _ in range(PLACES)]
+        waiting.append(place(calls).submit(called.append, "late"))
+        await until(lambda: held.now == PLACES)
+        calls.close()
+        held.release.set()
+        calls.join()
+        assert not called
+
+    run(play)
+
+
+def test_a_caller_that_was_cancelled_disturbs_no_other() -> None:
+    async def play(calls: Calls, held: Held) -> None:
+        cancelled = asyncio.ensure_future(place(calls).run(held))
+        await until(lambda: held.now == 1)
+        cancelled.cancel()
+        held.release.set()
+        assert await place(calls).run(abs, -1) == 1
+        await until(lambda: held.now == 0)
+        assert await place(calls).run(abs, -2) == 2
+
+    run(play)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("test-")]
