@@ -25,6 +25,8 @@ from logferry_collector.formats import Format
 from logferry_collector.records import FileState, Stamp
 
 MARKER_BYTES = 64 << 10
+# Each becomes a document of some hundred bytes. A quoted cell of CSV, of at most 128 KiB, has fewer.
+_MAX_LINES = 200_000
 
 
 class UnreadableError(Exception):
@@ -93,6 +95,8 @@ def read_on(fd: int, form: Format, state: FileState | None) -> Slice:
         start, lines = state.offset, state.lines
     # No more than there was: a buffer for the most that may be read costs more than most files do.
     data = _read(fd, max(0, min(form.max_bytes, stamp.size - start)), start)
+    if form.grows and data.count(b"\n") > _MAX_LINES:
+        data = data[: -len(data.split(b"\n", _MAX_LINES)[-1])]
     return Slice(stamp, start, lines, data, anew=not on)
 
 

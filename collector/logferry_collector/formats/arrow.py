@@ -1,7 +1,8 @@
 """Parquet, Feather and Arrow IPC: tables of columns with types; a row is a result.
 
-How many cells there are is asked of the file's own head before any is read. An index that pandas put in is a column
-of its name (`index` without one); a plain numbering is none. Missing values make no key.
+How much there is, is asked of the file's own heads before any is read (messages.py), and what each batch comes to is
+counted before it is made (spread.py). An index that pandas put in is a column of its name (`index` without one); a
+plain numbering is none. Missing values make no key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from logferry_collector.formats.content import (
     MAX_CELLS,
+    MAX_ROWS,
     MAX_UNPACKED,
     BeyondError,
     Content,
@@ -19,9 +21,12 @@ from logferry_collector.formats.content import (
     refused,
     unparsed,
 )
+from logferry_collector.formats.messages import FILE, unpacked_bytes
+from logferry_collector.formats.spread import Spread
 from logferry_collector.records import Fault, Parsed, Reject
 
 _BATCH_ROWS = 1000
+_TEXT = "BYTE_ARRAY"
 
 
 class Parquet:
@@ -37,7 +42,9 @@ class Parquet:
         data = content.data
         parsed = Parsed([], len(data), 0, rows=True)
         try:
+            spread = Spread()
             for batch in self._batches(data):
+                spread.add(batch)
                 _take(batch, content, parsed)
         except BeyondError as error:
             return refused(data, str(error))
@@ -49,15 +56,16 @@ class Parquet:
         import pyarrow  # noqa: PLC0415 - of the extra `all`, and slow to import
         import pyarrow.parquet  # noqa: PLC0415
 
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
-        _bound(file.metadata.num_rows, len(file.schema_arrow), file.metadata)
-        size = 0
-        for batch in file.iter_batches(
-            _BATCH_ROWS
-        ):  # one text may stand for a million rows, of which the head says nothing
-            size += batch.nbytes
-            _bound(0, 0, None, size)
-            yield batch
+        source = pyarrow.BufferReader(data)
+        head = pyarrow.parquet.read_metadata(source)
+        groups = [head.row_group(number) for number in range(head.num_row_groups)]
+        _bound(head.num_rows, head.num_columns, sum(group.total_byte_size for group in groups))
+        leaves = range(head.num_columns)
+        _bound(1, sum(group.column(number).num_values for group in groups for number in leaves), 0)
+        # A text that stands for many rows stays one, and is counted before it is many.
+        texts = [head.schema.column(leaf).path for leaf in leaves if head.schema.column(leaf).physical_type == _TEXT]
+        file = pyarrow.parquet.ParquetFile(source, metadata=head, read_dictionary=texts)
+        yield from file.iter_batches(_BATCH_ROWS)
 
 
 class Arrow(Parquet):
@@ -68,37 +76,58 @@ class Arrow(Parquet):
         import pyarrow  # noqa: PLC0415 - of the extra `all`, and slow to import
         import pyarrow.feather  # noqa: PLC0415
 
-        source = pyarrow.BufferReader(data)
-        if data.startswith(b"ARROW1"):
-            file = pyarrow.ipc.open_file(source)
-            batches: Iterator[Any] = (file.get_batch(number) for number in range(file.num_record_batches))
-        elif data.startswith(b"FEA1"):
-            batches = iter(pyarrow.feather.read_table(source).to_batches())
-        else:
-            batches = iter(pyarrow.ipc.open_stream(source))
+        buffer = pyarrow.py_buffer(data)
+        source = pyarrow.BufferReader(buffer)
+        if data.startswith(b"FEA1"):
+            yield from pyarrow.feather.read_table(source).to_batches()
+            return
+        size = 0
+        for unpacked in unpacked_bytes(buffer):
+            size += unpacked
+            _bound(0, 0, size)
+        batches: Iterator[Any] = (
+            iter(pyarrow.ipc.open_stream(source)) if not data.startswith(FILE) else _of_file(source)
+        )
         rows = size = 0
         for batch in batches:
             rows, size = rows + batch.num_rows, size + batch.nbytes
-            _bound(rows, batch.num_columns, None, size)
-            for start in range(0, batch.num_rows, _BATCH_ROWS):
-                yield batch.slice(start, _BATCH_ROWS)
+            _bound(rows, batch.num_columns, size)
+            yield batch
 
 
-def _bound(rows: int, columns: int, metadata: Any, size: int = 0) -> None:
-    if rows * max(columns, 1) > MAX_CELLS:
-        raise BeyondError(f"{rows} rows of {columns} columns; at most {MAX_CELLS} cells are read")
-    if metadata is not None:
-        size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+def _of_file(source: Any) -> Iterator[Any]:
+    import pyarrow  # noqa: PLC0415
+
+    file = pyarrow.ipc.open_file(source)
+    return (file.get_batch(number) for number in range(file.num_record_batches))
+
+
+def _bound(rows: int, columns: int, size: int) -> None:
+    if rows > MAX_ROWS or rows * columns > MAX_CELLS:
+        limits = f"{MAX_ROWS} rows and {MAX_CELLS} cells"
+        raise BeyondError(f"{rows} rows of {columns} columns; at most {limits} are read")
     if size > 4 * MAX_UNPACKED:
         raise BeyondError(f"unpacks to {size >> 20} MiB; at most {4 * MAX_UNPACKED >> 20} MiB are read")
+
+
+def _rows(batch: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a batch, made little at a time."""
+    for start in range(0, batch.num_rows, _BATCH_ROWS):
+        part = batch.slice(start, _BATCH_ROWS)
+        yield from zip(*(_decoded(column).to_pylist() for column in part.columns), strict=True)
+
+
+def _decoded(column: Any) -> Any:
+    """Return a column without its dictionary, by which each value is a slow look-up; of views, Arrow cannot do it."""
+    kind = getattr(column.type, "value_type", None) if hasattr(column, "dictionary") else None
+    return column.dictionary_decode() if kind is not None and "view" not in str(kind) else column
 
 
 def _take(batch: Any, content: Content, into: Parsed) -> None:
     """Add the rows of a batch, each refused by itself."""
     plan = content.reading.columns.plan(_names(batch.schema))
     first = len(into.documents) + len(into.rejects) + 1
-    rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-    for number, row in enumerate(rows, first):
+    for number, row in enumerate(_rows(batch), first):
         try:
             into.documents.append((number, plan.document(row)))
         except (ValueError, RecursionError, OverflowError) as error:

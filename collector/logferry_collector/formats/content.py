@@ -17,6 +17,8 @@ from logferry_collector.records import Fault, Parsed, Reject
 MAX_UNPACKED = MAX_DOCUMENT_BYTES
 # Rows times columns of one table that is read whole; as documents they take a few hundred bytes each.
 MAX_CELLS = 5_000_000
+# And its rows, each of which takes a kilobyte until it is in the store.
+MAX_ROWS = 500_000
 # Read again with every row that is appended: twenty thousand names fit, each of fifty signs.
 HEAD_BYTES = 1 << 20
 _OTHERS = (
@@ -109,6 +111,8 @@ def unparsed(data: bytes, reason: str) -> Parsed:
 def whole(data: bytes, value: Any, reading: Reading) -> Parsed:
     """Return what a file that is read whole holds: one document, or a list of them, each refused by itself."""
     several = isinstance(value, list)
+    if several and len(value) > MAX_ROWS:
+        return refused(data, f"{len(value)} rows; at most {MAX_ROWS} are read, of files of lines any number")
     parsed = Parsed([], len(data), 0, rows=several)
     for number, one in enumerate(value if several else [value], 1):
         try:

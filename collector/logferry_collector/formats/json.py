@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from logferry.results import MAX_DOCUMENT_BYTES
-from logferry_collector.formats.content import BeyondError, Content, Reading, refused, unparsed, whole
+from logferry_collector.formats.content import MAX_CELLS, BeyondError, Content, Reading, refused, unparsed, whole
 from logferry_collector.formats.oriented import rows_of
 from logferry_collector.records import Parsed
 
@@ -26,6 +26,8 @@ class JSON:
 
     def parse(self, content: Content) -> Parsed:
         data = content.data
+        if sum(map(data.count, b",[{")) > MAX_CELLS:  # each may begin a value of sixty bytes and more
+            return refused(data, f"more than {MAX_CELLS} values; as JSON lines they can be read in parts")
         try:
             value = decode(data)
         except BeyondError as error:

@@ -12,7 +12,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from logferry_collector.formats.content import MAX_UNPACKED, BeyondError, Content, Format, Reading, refused, unfinished
+from logferry_collector.formats.content import (
+    MAX_CELLS,
+    MAX_ROWS,
+    MAX_UNPACKED,
+    BeyondError,
+    Content,
+    Format,
+    Reading,
+    refused,
+    unfinished,
+)
 from logferry_collector.records import Parsed
 
 _STEP = 1 << 20
@@ -66,6 +76,8 @@ class Packed:
             return refused(data, str(error))
         except Exception as error:  # each library has errors of its own for what is damaged
             return unfinished(data, f"cannot be unpacked: {error}")
+        if self.inner.grows and (plain.count(b"\n") > MAX_ROWS or sum(map(plain.count, b",;\t|")) > MAX_CELLS):
+            return refused(data, f"more than {MAX_ROWS} rows or {MAX_CELLS} values; unpacked it can be read in parts")
         parsed = self.inner.parse(Content(plain, 0, end=True, head=b"", reading=content.reading))
         if parsed.unfinished and not parsed.rows:
             return parsed
