@@ -37,7 +37,7 @@ from logferry_collector.tail import (
 )
 
 # Documents of one transaction are in memory together.
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 8 << 20
 # A packed copy beside its original is asked about again after this; packing takes minutes at most.
 _COPY_NS = 60_000_000_000
 

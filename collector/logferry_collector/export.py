@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, TextIO
 
 from logferry.cli import printable
@@ -28,6 +30,8 @@ _LATEX = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "<": "\\textless{}",
     ">": "\\textgreater{}",
 }
+# Rows that are kept lie in memory up to here, beyond in a file.
+_KEPT_BYTES = 1 << 20
 _SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 
@@ -67,23 +71,44 @@ def differences(documents: Mapping[str, dict[str, Any]], *, same: bool = False) 
     }
 
 
-def to_csv(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
+@contextmanager
+def kept(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[list[str], Iterator[dict[str, Any]]]]:
+    """Read rows to their end; give their columns, and the rows again. There may be more than memory has room for."""
+    with SpooledTemporaryFile(_KEPT_BYTES, "w+", encoding="ascii") as file:
+
+        def keep() -> Iterator[dict[str, Any]]:
+            for row in rows:
+                file.write(json.dumps(row) + "\n")
+                yield row
+
+        columns = columns_of(keep())
+        file.seek(0)
+        yield columns, map(json.loads, file)
+
+
+def to_csv(rows: Iterable[dict[str, Any]], path: str | Path) -> None:
     """Write a CSV file with a header; what is neither text nor number stands as JSON."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        write_csv(rows, columns_of(rows), file)
+    with kept(rows) as (columns, again), open(path, "w", newline="", encoding="utf-8") as file:
+        write_csv(again, columns, file)
 
 
-def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], file: TextIO) -> None:
+def write_csv(rows: Iterable[dict[str, Any]], columns: Sequence[str], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([plain(row.get(column)) for column in columns] for row in rows)
 
 
-def write_json(rows: Sequence[dict[str, Any]], file: TextIO) -> None:
-    file.write(json_text(rows) + "\n")
+def write_json(rows: Iterable[dict[str, Any]], file: TextIO) -> None:
+    """Write a list, as `json_text` has it."""
+    gap = "\n"
+    file.write("[")
+    for row in rows:
+        file.write(f"{gap}  " + json_text(row).replace("\n", "\n  "))
+        gap = ",\n"
+    file.write("]\n" if gap == "\n" else "\n]\n")
 
 
-def write_jsonl(rows: Sequence[dict[str, Any]], file: TextIO) -> None:
+def write_jsonl(rows: Iterable[dict[str, Any]], file: TextIO) -> None:
     file.writelines(json.dumps(finite(row), ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
 
 

@@ -129,7 +129,7 @@ class Results:
         return polars_frame(self.rows())
 
     def to_csv(self, path: str | Path) -> None:
-        to_csv(self.rows(), path)
+        to_csv(map(flat, self), path)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write a Parquet file; needs pyarrow."""

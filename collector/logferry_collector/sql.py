@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
-from logferry_collector.export import plain
+from logferry_collector.export import plain, write_json
 from logferry_collector.formats import values
-from logferry_collector.output import print_json, print_table
+from logferry_collector.output import print_table
 from logferry_collector.query import Reader
 from logferry_collector.store import QueryError
 from logferry_collector.verb import answer
@@ -43,21 +44,22 @@ def _ask(reader: Reader, query: str, form: str) -> int:
     reader.refresh()
     try:
         columns, rows = reader.store.ask(query)
-        _print(form, columns, list(rows))
+        _print(form, columns, rows)
     except QueryError as error:
         raise UsageError(f"sql: {error}") from error
     return FINE
 
 
-def _print(form: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    shown = [[value.hex() if isinstance(value, bytes) else values.plain(value) for value in row] for row in rows]
+def _print(form: str, columns: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
+    shown = ([value.hex() if isinstance(value, bytes) else values.plain(value) for value in row] for row in rows)
     if form == "json":
         twice = next((name for number, name in enumerate(columns) if name in columns[:number]), None)
         if twice is not None:
             raise UsageError(f"sql: two columns are named {twice!a}, of which JSON keeps one; name them with AS")
-        print_json([dict(zip(columns, row, strict=True)) for row in shown])
+        write_json((dict(zip(columns, row, strict=True)) for row in shown), sys.stdout)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *([plain(value) for value in row] for row in shown)])
+        writer.writerow(columns)
+        writer.writerows([plain(value) for value in row] for row in shown)
     else:
-        print_table(columns, shown)
+        print_table(columns, list(shown))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
 from logferry_collector.columns import ID, columns_of, interesting, named
-from logferry_collector.export import flat, write_csv, write_json, write_jsonl, write_latex, write_markdown
+from logferry_collector.export import flat, kept, write_csv, write_json, write_jsonl, write_latex, write_markdown
 from logferry_collector.frames import write_parquet
 from logferry_collector.group import AGGREGATES
 from logferry_collector.grouptable import group_table
@@ -96,37 +98,57 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     found = reader.results(where, options.sort, options.desc, options.limit)
     if options.best:
         found = found.best(options.best, split(options.by), lowest=options.lowest)
-    documents = list(found)
-    if options.format in {"json", "jsonl"} and not options.columns:
-        _write(options, [], documents)
-        doubt(found, nothing_found=not documents)
-        return FINE
-    rows = [flat(document) for document in documents]
-    asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
-    _print_rows(options, found, documents, rows, asked)
-    if not rows:
+    printed = _stream(options, found) if options.format in {"json", "jsonl", "csv"} else _print_rows(options, found)
+    if not printed and (options.columns or options.format not in {"json", "jsonl"}):
         complain(
             f"no results match {where!a}" if where else f"no results yet; {reader.home.results} is where they appear"
         )
-    doubt(found, nothing_found=not rows)
+    doubt(found, nothing_found=not printed)
     return FINE
 
 
-def _print_rows(
-    options: argparse.Namespace,
-    found: Results,
-    documents: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
-    asked: list[str],
-) -> None:
+def _stream(options: argparse.Namespace, found: Results) -> int:
+    """Write results of which there may be more than memory has room for; return how many there were."""
+    count = 0
+
+    def documents() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for document in found:
+            count += 1
+            yield document
+
+    if options.columns:
+        columns = _columns(options, found)
+        _write(options, columns, _chosen(columns, documents()))
+    elif options.format == "csv":
+        with kept(map(flat, documents())) as (columns, rows):
+            _write(options, columns, rows)
+    else:
+        _write(options, [], documents())
+    return count
+
+
+def _columns(options: argparse.Namespace, found: Results) -> list[str]:
+    return [key.full_name for key in named(found.names, split(options.columns))]
+
+
+def _chosen(columns: list[str], documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    deep = (document | flat(document, deep=True) for document in documents)
+    return ({column: row.get(column) for column in columns} for row in deep)
+
+
+def _print_rows(options: argparse.Namespace, found: Results) -> int:
+    """Print results that are looked at as a whole; return how many there are."""
+    asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
     same: dict[str, Any] = {}
     if options.columns:
-        columns = [key.full_name for key in named(found.names, split(options.columns))]
-        deep = (document | flat(document, deep=True) for document in documents)
-        rows = [{column: row.get(column) for column in columns} for row in deep]
-    elif options.format in {"csv", "parquet"}:
+        columns = _columns(options, found)
+        rows = list(_chosen(columns, found))
+    elif options.format == "parquet":
+        rows = found.rows()
         columns = columns_of(rows)
     else:
+        rows = found.rows()
         columns, same = interesting(rows, asked)
         rows = [row | {"tags": ", ".join(map(str, row["tags"] or []))} if "tags" in row else row for row in rows]
     _write(options, columns, rows)
@@ -137,6 +159,7 @@ def _print_rows(
         missing, not_numbers = found.unsortable()
         if missing or not_numbers:
             note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
+    return len(rows)
 
 
 def _print_groups(found: Results, options: argparse.Namespace) -> int:
@@ -174,12 +197,16 @@ def split(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _write(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
+def _write(options: argparse.Namespace, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    if not isinstance(rows, list):
+        # What cannot be asked says so before a file is opened, which may be an older export.
+        rest = iter(rows)
+        rows = chain(list(islice(rest, 1)), rest)
     with into(options.output):
         _write_out(options, columns, rows)
 
 
-def _write_out(options: argparse.Namespace, columns: list[str], rows: list[dict[str, Any]]) -> None:
+def _write_out(options: argparse.Namespace, columns: list[str], rows: Any) -> None:
     if options.format == "parquet":
         if options.output is None and sys.stdout.isatty():
             raise UsageError("parquet is binary; say where to with --output FILE")
@@ -194,7 +221,7 @@ def _write_out(options: argparse.Namespace, columns: list[str], rows: list[dict[
         _write_text(options.format, columns, rows, sys.stdout)
 
 
-def _write_text(form: str, columns: list[str], rows: list[dict[str, Any]], file: Any) -> None:
+def _write_text(form: str, columns: list[str], rows: Any, file: Any) -> None:
     if form == "csv":
         write_csv(rows, columns, file)
     elif form in {"json", "jsonl"}:

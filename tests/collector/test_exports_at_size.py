@@ -1,0 +1,100 @@
+"""An export needs as much memory for many results as for few, and is the same text as if it had been made at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry.cli import main
+from logferry_collector import export
+from logferry_collector.output import json_text
+from support.collecting import Place
+
+FEW, MANY = 250, 2_500
+
+
+def result(number: int) -> dict[str, Any]:
+    return {
+        "run_id": f"r{number:05}",
+        "config": {f"key{key}": f"value {number} {key}" for key in range(40)} | {f"own{number % 7}": number},
+        "metrics": {"acc": "NaN" if number % 3 else number / 7, "large": 1 << 70},
+    }
+
+
+@pytest.fixture(autouse=True)
+def here(node_dir: Path, home: Path) -> None:
+    """`logferry results` asks the store of this place."""
+
+
+@pytest.fixture
+def sizes(place: Place) -> Place:
+    """Return a place with many results of `many` and few of `few`."""
+    for name, count in (("many", MANY), ("few", FEW)):
+        place.append(f"{name}/r.jsonl", *map(result, range(count)))
+    place.collect()
+    return place
+
+
+def peak(*arguments: str) -> int:
+    tracemalloc.start()
+    assert main(["results", *arguments]) == 0
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+@pytest.mark.parametrize("columns", [(), ("--columns", "run_id,acc,key1")])
+def test_memory_does_not_grow_with_the_number_of_results(
+    sizes: Place, root: Path, form: str, columns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_KEPT_BYTES", 10_000)
+    where = {
+        name: ("experiment_id = " + name, *columns, "--output", str(root / f"{name}.{form}"))
+        for name in ("few", "many")
+    }
+    peak(*where["few"])  # imports
+    few, many = peak(*where["few"]), peak(*where["many"])
+    assert many < 1.3 * few + 50_000
+    assert len((root / f"many.{form}").read_text()) > 9 * len((root / f"few.{form}").read_text())
+
+
+def test_what_comes_in_pieces_is_what_would_come_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.append(
+        "e/r.jsonl",
+        *map(result, range(20)),
+        {"run_id": "s", "notes": 'ünï\u2028\ud800\n"b"', "config": {"a.b": [1, {}], "late": -0.0}},
+    )
+    place.collect()
+    documents = place.documents()
+    assert len(documents) == 21
+    text = StringIO()
+    export.write_json(documents, text)
+    assert text.getvalue() == json_text(documents) + "\n"
+    rows = [export.flat(document) for document in documents]
+    with export.kept(iter(rows)) as (columns, again):
+        read = list(again)
+    assert (columns[0], columns[-2:]) == ("run_id", ["metrics.acc", "metrics.large"])
+    assert json.dumps(read) == json.dumps(rows)
+    for empty in ("json", "csv"):
+        assert main(["results", "run_id = nope", "--format", empty]) == 0
+    assert capsys.readouterr().out == "[]\n\n"
+    place.reader.results().to_csv(place.home.path / "out.csv")
+    with (place.home.path / "out.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [one["config.late"] for one in found] == [""] * 20 + ["-0.0"]
+
+
+def test_a_query_that_fails_leaves_an_older_export_alone(place: Place, root: Path) -> None:
+    place.write("e/r.json", {"metrics": {"acc": 1}})
+    place.collect()
+    (root / "out.jsonl").write_text("older\n")
+    place.store.database.connection.execute("DROP TABLE candidate")  # type: ignore[attr-defined]
+    assert main(["results", "--output", str(root / "out.jsonl")]) != 0
+    assert (root / "out.jsonl").read_text() == "older\n"
