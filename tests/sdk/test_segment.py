@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import resource
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from logferry import pages
 from logferry.buffer import frame
-from logferry.segment import HEADER, MappedSegment, Segment, WrittenSegment, head_at, skip, walk
+from logferry.segment import HEADER, RECORD_HEAD, MappedSegment, Segment, WrittenSegment, head_at, skip, walk
 
 payloads = st.lists(st.binary(min_size=6, max_size=400), max_size=30)
 
@@ -45,6 +46,28 @@ def test_whole_records_are_walked_one_by_one_and_skipped(make, events: list[byte
     assert skip(view, HEADER.size, count) == stop
     assert walk(view, HEADER.size, stop, 1)[1] == min(1, len(events))
     segment.close()
+
+
+@given(
+    runs=st.lists(st.tuples(st.integers(6, 40), st.integers(1, 200)), max_size=6),
+    limit=st.integers(1, 20_000),
+    byte=st.sampled_from([0, 0xCE, 0x2A]),
+)
+def test_records_of_one_size_are_walked_as_if_one_by_one(runs: list[tuple[int, int]], limit: int, byte: int) -> None:
+    sizes = [size for size, times in runs for _ in range(times)]
+    data = b"".join(frame(bytes([byte]) * size) for size in sizes) + bytes(500)
+    position = count = 0
+    for size in sizes:
+        if count and position + RECORD_HEAD + size > limit:
+            break
+        position, count = position + RECORD_HEAD + size, count + 1
+    assert walk(data, 0, len(data), limit) == (position, count)
+
+
+def test_a_run_of_equal_sizes_may_end_anywhere() -> None:
+    for place, byte in itertools.product(range(60, 200), (0, 0xCE)):
+        data = b"".join(frame(bytes([byte]) * size) for size in (*[20] * place, 21, *[20] * 100))
+        assert walk(data, 0, len(data), 1 << 20) == (len(data), place + 101)
 
 
 def test_mapped_and_written_segments_have_the_same_bytes(root: Path) -> None:
