@@ -23,7 +23,9 @@ def group_table(groups: Groups, agg: Sequence[str], pivot: str | None) -> tuple[
     """
     keys = list(groups.keys.values())
     metrics = list(groups.metrics.values())
-    rows = [{key: row[key] for key in keys} | {"n": row["n"]} | _cells(row, metrics, agg) for row in groups]
+    # Where no column says how many there are, a cell that has fewer than others says it.
+    usual = max((row["n"] for row in groups), default=0) if pivot else None
+    rows = [{key: row[key] for key in keys} | {"n": row["n"]} | _cells(row, metrics, agg, usual) for row in groups]
     columns = dict.fromkeys(name for row in rows for name in row)
     if pivot is None:
         return [*keys, "n", *(name for name in columns if name not in keys and name != "n")], rows
@@ -36,7 +38,8 @@ def group_table(groups: Groups, agg: Sequence[str], pivot: str | None) -> tuple[
 def _spread(rows: Sequence[dict[str, Any]], keys: list[str], spread: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Return a row for each group of the other keys; a column for each value of `spread` and each metric."""
     cells = dict.fromkeys(name for row in rows for name in row if name not in {*keys, spread, "n"})
-    values = list(dict.fromkeys(_head(row[spread]) for row in rows))
+    heads = {_head(row[spread]): row[spread] for row in rows}
+    values = sorted(heads, key=lambda head: _place(heads[head]))
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         into = found.setdefault(repr([row[key] for key in keys]), {key: row[key] for key in keys})
@@ -44,6 +47,12 @@ def _spread(rows: Sequence[dict[str, Any]], keys: list[str], spread: str) -> tup
             into[_column(_head(row[spread]), name, keys, cells)] = row.get(name)
     columns = [_column(value, name, keys, cells) for name in cells for value in values]
     return [*keys, *columns], list(found.values())
+
+
+def _place(value: Any) -> tuple[bool, bool, Any]:
+    """Return by what values are sorted: numbers, then text, then nothing."""
+    is_number = isinstance(value, int | float)
+    return value is None, not is_number, value if is_number else str(plain(value))
 
 
 def _head(value: Any) -> str:
@@ -54,7 +63,7 @@ def _column(value: str, name: str, keys: list[str], cells: Collection[str]) -> s
     return value if len(cells) == 1 and value not in keys else f"{value} {name}"
 
 
-def _cells(row: dict[str, Any], metrics: Sequence[str], agg: Sequence[str]) -> dict[str, Any]:
+def _cells(row: dict[str, Any], metrics: Sequence[str], agg: Sequence[str], usual: int | None) -> dict[str, Any]:
     """Return a cell for each metric: mean and spread in one, any other aggregate by itself."""
     cells: dict[str, Any] = {}
     for metric in metrics:
@@ -65,18 +74,18 @@ def _cells(row: dict[str, Any], metrics: Sequence[str], agg: Sequence[str]) -> d
                 continue
             if name == "mean" and spread:
                 head = metric if spread == "std" else f"{metric} ± ci95"
-                cells[head] = _mean_with(row, metric, spread)
+                cells[head] = _mean_with(row, metric, spread, usual)
             elif name != spread:
                 cells[f"{metric}.{name}"] = value
     return cells
 
 
-def _mean_with(row: dict[str, Any], metric: str, spread: str) -> str | None:
+def _mean_with(row: dict[str, Any], metric: str, spread: str, usual: int | None) -> str | None:
     mean, width = row.get(f"{metric}.mean"), row.get(f"{metric}.{spread}")
     if mean is None:
         return None
     n = row.get(f"{metric}.n", row["n"])
-    counted = "" if n == row["n"] else f" (n={n})"
+    counted = "" if n == (usual or row["n"]) else f" (n={n})"
     if math.isnan(mean):
         return f"NaN{counted}"
     return (f"{mean:.4g}" if width is None else with_deviation(mean, width)) + counted

@@ -71,7 +71,9 @@ def _complete(options: argparse.Namespace) -> None:
     """Work out what one option says about another."""
     options.by = ""
     if options.best:
-        options.best, *rest = options.best
+        first, *rest = options.best
+        options.best, by, keys = first.partition(" by ")  # in quotes it is one argument
+        rest = ["by", keys, *rest] if by else rest
         if rest and rest[0] == "by":
             options.by, rest = rest[1] if len(rest) > 1 else "", rest[2:]
         options.where += rest
@@ -171,11 +173,13 @@ def _print_groups(found: Results, options: argparse.Namespace) -> int:
         keys.append(options.pivot)
     groups = found.group(keys, over=options.over, agg=agg, metrics=metrics)
     groups.sort(options.sort, desc=options.desc)
-    groups.rows = groups.rows[: options.limit]
+    if not options.pivot:
+        groups.rows = groups.rows[: options.limit]
     if options.format in {"json", "jsonl", "csv", "parquet"} and not options.pivot:
         _write(options, list(dict.fromkeys(key for row in groups.rows for key in row)), groups.rows)
     else:
-        _write(options, *group_table(groups, agg, options.pivot))
+        columns, rows = group_table(groups, agg, options.pivot)
+        _write(options, columns, rows[: options.limit])
     if options.format == "table":
         runs, repetitions = len(found), sum(row["n"] for row in groups)
         if repetitions < runs and not options.limit:

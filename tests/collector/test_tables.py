@@ -227,3 +227,30 @@ def test_best_takes_its_keys_and_leaves_the_rest_to_where(place: Place, capsys: 
     assert [run["run_id"] for run in found] == ["2", "1"]
     assert main(["results", "--best", "acc", "--sort", "acc"]) == 2
     assert "--best sorts by itself" in capsys.readouterr().err
+
+
+def test_best_and_its_keys_may_be_one_argument(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.append("e/all.jsonl", *({"run_id": f"r{n}", "metrics": {"acc": n}, "config": {"d": n % 2}} for n in range(4)))
+    place.collect()
+    one = printed(capsys, "results", "--json", "--best", "acc by d")
+    assert one == printed(capsys, "results", "--json", "--best", "acc", "by", "d")
+    assert [row["run_id"] for row in json.loads(one)] == ["r3", "r2"]
+
+
+def test_a_pivot_is_cut_by_its_rows_and_its_columns_are_in_order(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"metrics": {"acc": opt + lr / 100 + seed / 1000}, "config": {"opt": f"o{opt}", "lr": lr, "seed": seed}}
+        for opt in (1, 2)
+        for lr in (2, 10, 9)
+        for seed in range(2)
+    ]
+    place.append("e/all.jsonl", *rows[:-1])
+    place.collect()
+    asked = ["results", "--group-by", "opt", "--pivot", "lr", "--columns", "acc", "--sort", "acc", "--desc"]
+    head, best, other = printed(capsys, *asked).splitlines()
+    assert head.split() == ["opt", "2", "9", "10"]
+    assert (best.split()[0], other.split()[0]) == ("o2", "o1")
+    assert best.count("(n=1)") == 1  # one seed of two is there
+    assert [line.split() for line in printed(capsys, *asked, "--limit", "1").splitlines()[1:]] == [best.split()]
