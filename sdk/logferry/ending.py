@@ -2,8 +2,11 @@
 
 While runs are active, and only then: `sys.exit` is looked at in passing (see leaving.py), the signals that would end
 the process silently (SIGTERM, SIGHUP) are caught where nobody else handles them, and `atexit` finishes what is open.
-`multiprocessing` children leave by `os._exit`, so a finalizer of that module stands in for `atexit` there. Where
-nothing bad is to be seen, the end is only implied: the exit status may know better.
+Where nothing bad is to be seen, the end is only implied: the exit status may know better.
+
+Children of `multiprocessing` leave by `os._exit`, so a finalizer of that module stands in for `atexit` there. Their
+signals are left alone: `Pool.terminate` and the like end them by SIGTERM while they are about to wait for a lock, and a
+handler in Python is not run before that wait is over, which may be never. The agent tells the end of such a child.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Ending:
         self._finish_all = finish_all
         self._watching = False
         self._signal = 0  # waits for the end that it interrupted
+        self._caught: list[int] = []
         self._leaving = Leaving()
         self._child_of_multiprocessing = 0
 
@@ -49,12 +53,6 @@ class Ending:
         self._seen_before = id(getattr(sys, "last_value", None))
         self._leaving.watch()
         atexit.register(self._at_exit)
-        self._caught = []
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if signal.getsignal(number) is signal.SIG_DFL:
-                    signal.signal(number, self._on_signal)
-                    self._caught.append(number)
 
     def rest(self) -> None:
         """Stop watching and put everything back that is still ours."""
@@ -63,20 +61,36 @@ class Ending:
         self._watching = False
         self._leaving.rest()
         atexit.unregister(self._at_exit)
+        self._release()
+        if self._signal:
+            _die(self._signal)
+
+    def forked(self) -> None:
+        """Leave the signals of a child alone until it logs; what it is will be known then."""
+        self._release()
+
+    def joined(self) -> None:
+        """Watch for the end of this process in the way of its kind, now that it has a producer."""
+        process = sys.modules.get("multiprocessing.process")
+        if process is None or process.parent_process() is None:
+            self._catch()
+        elif self._child_of_multiprocessing != os.getpid():
+            self._child_of_multiprocessing = os.getpid()
+            sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=-100)
+
+    def _catch(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._on_signal)
+                    self._caught.append(number)
+
+    def _release(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in self._caught:
                 if signal.getsignal(number) == self._on_signal:
                     signal.signal(number, signal.SIG_DFL)
-        if self._signal:
-            _die(self._signal)
-
-    def watch_child(self) -> None:
-        """Finish at the end of a `multiprocessing` child too, which runs no `atexit`."""
-        process = sys.modules.get("multiprocessing.process")
-        if process is None or process.parent_process() is None or self._child_of_multiprocessing == os.getpid():
-            return
-        self._child_of_multiprocessing = os.getpid()
-        sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=-100)
+            self._caught.clear()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         over = True

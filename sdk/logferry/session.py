@@ -60,13 +60,13 @@ class _Session:
         self.opened = 0
         self.variable: ContextVar[Run | None] = ContextVar("logferry_run", default=None)
         self.ending = Ending(self.end_all)
-        self.hooks = Hooks(self.ended, self.ending.watch_child)
+        self.hooks = Hooks(self.ended, self.ending.joined)
 
     def began(self, run: Run) -> None:
         self.runs.append(run)
         self.variable.set(run)
         self.ending.watch()
-        self.ending.watch_child()
+        self.ending.joined()
         self.tell_children()
 
     def ended(self, run: Run) -> None:
@@ -104,6 +104,7 @@ class _Session:
     def forked(self) -> None:
         # One that the end of the parent ended goes on in its child.
         self.runs, self.left = self.runs + self.left, []
+        self.ending.forked()
         for run in self.runs:
             run.forked()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -76,10 +75,24 @@ def test_workers_of_a_data_loader_lose_nothing_however_they_are_ended(node: Node
     code = JOB + LOADER.replace("METHOD", repr(method))
     items = [f"item-{epoch}.{item}" for epoch in range(2) for item in range(6)]
     _check(node, code, "worker-0", "worker-1", "worker-2", "epoch-0", "epoch-1", *items)
-    # The third is ended by `multiprocessing` when its parent goes.
-    ends: list[Any] = [end["exit"] for end in named(node, "logferry.end")]
-    assert ends.count({"signal": "SIGTERM"}) == 2
     assert {about["run_id"] for about in abouts(node).values()} == {"r"}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_signals_of_a_worker_stay_as_they_were_so_that_it_can_be_terminated_in_any_wait(
+    node: Node, method: str
+) -> None:
+    code = JOB + (
+        "def work(logs):\n"
+        "  if logs and not logferry.current().run_id: logferry.init('exp')\n"
+        "  if logs: logferry.info('Call')\n"
+        "  assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL\n"
+        "if __name__ == '__main__':\n  with logferry.init('exp', run_id='r'):\n    for logs in (False, True):\n"
+        f"      worker = multiprocessing.get_context({method!r}).Process(target=work, args=(logs,))\n"
+        "      worker.start()\n      worker.join()\n      assert worker.exitcode == 0\n"
+        "    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL\n"
+    )
+    _run(node, code)
 
 
 def test_a_pool_that_is_terminated_in_the_middle_loses_no_returned_call(node: Node) -> None:
