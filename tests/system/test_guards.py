@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
 
 import fairness
 import floor
 import pytest
+import readers
 import throughput
 from measure import ns_per_call, ns_per_short_call
 
@@ -67,6 +70,12 @@ def test_importing_takes_no_longer_than_its_two_dependencies() -> None:
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(5)
     ]
     assert min(ratios) <= 2
+
+
+def test_reading_a_log_for_a_literal_takes_at_most_three_times_as_long_as_grep(tmp_path: Path) -> None:
+    log = readers.a_log(tmp_path / "home/logs/exp/run/here.jsonl", 512 << 20)
+    found = [figure.value for figure in islice(readers.reading(tmp_path, log), 2)]
+    assert max(found) <= 3
 
 
 def test_who_trickles_is_not_held_up_by_one_at_full_speed() -> None:
