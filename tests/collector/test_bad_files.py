@@ -50,9 +50,9 @@ def test_a_row_stands_while_its_file_is_broken(place: Place) -> None:
     [
         ("7", "not an object"),
         ({"metrics": [1]}, "metrics is a list"),
-        ({"config": "x"}, "config is a str"),
+        ({"metrics": {}, "config": "x"}, "config is a str"),
         ({"revision": 1 << 64}, "revision is beyond 64 bits"),
-        ({"revision": True}, "revision is a bool"),
+        ({"metrics": {}, "revision": True}, "revision is a bool"),
         ({"run_id": "../x"}, "run id '../x'"),
         ({"run_id": ""}, "is empty"),
         ({"run_id": 7, "metrics": {}}, "run_id is a int"),
