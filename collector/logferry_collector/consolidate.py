@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from logferry_collector.account import Account
+from logferry_collector.beside import Beside
 from logferry_collector.discover import Discover
 from logferry_collector.formats import Content, Format, Packed, Reading, format_of
 from logferry_collector.formats.content import HEAD_BYTES
 from logferry_collector.identity import NoResultError, record_of
-from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Stamp
+from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intake, Parsed, Record, Reject, Role, Stamp
 from logferry_collector.rotated import original_of, stands
 from logferry_collector.store import Store
 from logferry_collector.tail import (
@@ -85,6 +86,7 @@ class Consolidator:
         self._reading = reading
         self.account = Account()  # of what was committed so far
         self._new_inodes: set[int] = set()
+        self._beside = Beside()
 
     def take(self, found: Sequence[Found], stop: Callable[[], bool] = lambda: False) -> int:
         """Take in some files; return how many changes were committed.
@@ -123,6 +125,7 @@ class Consolidator:
     def _look(self, waiting: list[Found]) -> list[_Step]:
         """Look at as many files as one transaction takes, from the end of `waiting`."""
         batch = waiting[-self._batch_files :]
+        self._beside = Beside()
         states = self._store.files([_name(found.path) for found in batch])
         # One question for all of them: almost no new file is an old one with another name.
         asked = {found.inode for found in batch if _name(found.path) not in states}
@@ -221,7 +224,10 @@ class Consolidator:
         for ordinal, document in parsed.documents:
             line = ordinal if parsed.rows else 0
             try:
-                records.append(record_of(document, found, ordinal, row=parsed.rows))
+                record = record_of(document, found, ordinal, row=parsed.rows)
+                if record.role is Role.RESULT and not parsed.rows:
+                    self._beside.complete(record.document, found.path)
+                records.append(record)
             except NoResultError as error:
                 rejects.append(Reject(line, Fault.INVALID, str(error)))
         if parsed.unfinished and settled:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
 
 from logferry import edits
-from logferry.layout import safe_component
+from logferry.layout import MAX_COMPONENT_BYTES, safe_component
 from logferry.results import validate
 from logferry_collector.formats import stem_of
 from logferry_collector.records import Found, Record, Role
@@ -46,13 +47,22 @@ def record_of(document: Any, found: Found, ordinal: int, *, row: bool) -> Record
     if run_id is None:
         inside = _inside(found)
         between = inside[:-1] if found.experiment else inside[1:-1]  # `seed1/r.json` and `seed2/r.json` are two runs
-        run_id = "-".join([*between, run, *([str(ordinal)] if row else [])])
+        run_id = _short("-".join([*between, run, *([str(ordinal)] if row else [])]))
     try:
         document["experiment_id"] = safe_component(experiment_id, "experiment id")
         document["run_id"] = safe_component(run_id, "run id")
     except ValueError as error:
         raise NoResultError(str(error)) from error
     return Record(ordinal, experiment_id, run_id, role, document.get("revision") or 0, document)
+
+
+def _short(name: str) -> str:
+    """Return a name as it is if it can be an id; of a longer one the end, where runs differ, behind its hash."""
+    whole = os.fsencode(name)
+    if len(whole) <= MAX_COMPONENT_BYTES:
+        return name
+    digest = hashlib.blake2b(whole, digest_size=4).hexdigest()
+    return f"{digest}-{whole[len(digest) + 1 - MAX_COMPONENT_BYTES :].decode(errors='ignore').lstrip()}"
 
 
 def _directory(found: Found) -> str:

@@ -167,5 +167,37 @@ def test_a_multirun_of_hydra_is_a_run_per_job(place: Place, root: Path) -> None:
     found = {document["run_id"]: document for document in place.documents()}
     assert {"0-result", "1-result", "0-short", "1-short"} <= set(found)
     assert found["1-result"]["metrics"] == {"acc": 0.5}
+    assert found["0-result"]["config"]["lr"] == 0.1  # of .hydra/config.yaml
     assert (found["1-short"]["config"], found["1-short"]["metrics"]) == ({"lr": 0.25}, {"acc": 0.5})
     assert yaml.safe_load((target / "1" / ".hydra" / "overrides.yaml").read_text()) == ["+lr=0.25"]
+
+
+def test_settings_that_lie_beside_an_outcome_are_its_own_unless_it_says_otherwise(place: Place) -> None:
+    place.write("e/a/.hydra/config.yaml", "lr: 0.1\nmodel: {name: vit, depth: 12}\nseed: 3\n")
+    place.write("e/a/metrics.json", {"acc": 0.5, "lr": 0.2})
+    place.write("e/a/run.json", {"metrics": {"acc": 0.6}, "owner": "p1"})
+    place.write("e/a/rows.csv", "epoch,val_acc\n1,0.5\n")
+    place.write("e/b/hparams.yaml", "lr: 0.3\n")
+    place.write("e/b/metrics.json", {"acc": 0.5})
+    place.write("e/c/hparams.yaml", "model: !!python/object:os.system {}\n")
+    place.write("e/c/metrics.json", {"acc": 0.5})
+    place.settle()
+    found = {document["run_id"]: document.get("config") for document in place.documents()}
+    assert found == {
+        "a-metrics": {"lr": 0.2, "model": {"name": "vit", "depth": 12}, "seed": 3},
+        "a-run": None,
+        "a-rows-2": None,
+        "b-metrics": {"lr": 0.3},
+        "c-metrics": None,
+    }
+
+
+def test_a_path_too_long_for_an_id_makes_one_with_its_end(place: Place) -> None:
+    long = "-".join(f"optimizer.parameter{number}=0.1" for number in range(8))
+    for seed in (1, 2):
+        place.write(f"e/{long}/seed={seed}/metrics.json", {"acc": seed})
+    place.collect()
+    assert not place.faults()
+    first, second = place.ids()
+    assert {len(first), len(second)} == {128}
+    assert {first.rpartition("=")[2], second.rpartition("=")[2]} == {"1-metrics", "2-metrics"}

@@ -39,9 +39,7 @@ class YAML:
 
         data = content.data
         try:
-            _bound(data)
-            documents = [one for one in yaml.load_all(data, _loader()) if one is not None]
-            values = [plain(one, MAX_DEPTH) for one in documents]
+            values = _values(data)
         except BeyondError as error:
             return refused(data, str(error))
         except yaml.constructor.ConstructorError as error:
@@ -54,6 +52,22 @@ class YAML:
             return unfinished(data, "no document is in it")
         parsed = whole(data, values if len(values) > 1 else values[0], content.reading)
         return parsed if _tells(parsed) else refused(data, _NO_RESULT)
+
+
+def settings_of(data: bytes) -> dict[str, Any]:
+    """Return the map that YAML holds, an empty one where it is none of plain data."""
+    try:
+        found = _values(data)
+    except Exception:  # of what is no YAML, or not readable here, nothing is taken
+        return {}
+    return found[0] if len(found) == 1 and isinstance(found[0], dict) else {}
+
+
+def _values(data: bytes) -> list[Any]:
+    import yaml  # noqa: PLC0415
+
+    _bound(data)
+    return [plain(one, MAX_DEPTH) for one in yaml.load_all(data, _loader()) if one is not None]
 
 
 def _tells(parsed: Parsed) -> bool:
