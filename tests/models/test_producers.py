@@ -71,6 +71,7 @@ class ProducersModel(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.producers = Producers(self.ledger)
         self.queued: list[Entry] = []
+        self.bound: dict[str, bytes] = {}
         self.frames: list[tuple[wire.Frame, bytes]] = []
         self.answers: list[tuple[str, wire.Frame]] = []
         self.connections = self.position = 0
@@ -128,25 +129,54 @@ class ProducersModel(RuleBasedStateMachine):
         if what != "twice":
             del self.frames[at]
 
+    @rule(name=st.sampled_from(NAMES), back=st.integers(0, 3), ahead=st.integers(0, 3))
+    def a_frame_arrives_with_other_bounds(self, name: str, back: int, ahead: int) -> None:
+        """What was shipped before comes cut at other numbers, as after a welcome that came late."""
+        job, taken = self.jobs[name], self._taken(name)
+        first, last = max(1, taken + 1 - back), min(job.logged, taken + ahead)
+        if job.identity and first <= last:
+            self._take(job.batch(first, last), job.identity)
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_hello_arrives(self, name: str) -> None:
+        """While what was taken is not durable yet, or from one that has died meanwhile."""
+        job = self.jobs[name]
+        if job.identity:
+            self._take(wire.Hello(name, job.acked, ABOUT | {"run_id": name}), job.identity)
+
+    def _taken(self, name: str) -> int:
+        queued = sum(entry.events for entry in self.queued if entry.producer == name)
+        return len(self.jobs[name].journal) + queued
+
     def _take(self, frame: Any, identity: bytes) -> None:
         if isinstance(frame, wire.Hello):
+            one = self.producers.get(frame.producer)
+            is_adopted = one is not None and one.adopting
             entry = self.producers.hello(frame, identity)
+            assert isinstance(entry, Refused) == is_adopted, "a producer speaks while its spool is read, or may not"
             if isinstance(entry, Refused):
-                assert self.jobs[frame.producer].is_gone
                 return
             self.queued += [entry] if entry else []
+            self.bound[frame.producer] = identity
             one = self.producers.get(frame.producer)
             assert one is not None
             self.producers.wants_news(one)
+            self.nothing_is_said_that_is_not_so()  # a welcome is due, and what it speaks of may still be queued
             return
+        taken = self._taken(frame.producer)
         answer = self.producers.offer(frame, identity)
+        is_bound = self.bound.get(frame.producer) == identity
+        assert isinstance(answer, wire.Who) != is_bound, "the newest connection that said hello speaks, and no other"
+        if isinstance(answer, wire.Who):
+            self.answers.append((frame.producer, answer))
+            return
+        assert isinstance(answer, Taken) == (frame.first == taken + 1), "only the next number is taken"
+        assert isinstance(answer, Old) == (frame.first + frame.events - 1 <= taken), "only what is there is old"
         if isinstance(answer, Taken):
             self.queued.append(answer.entry)
         elif not isinstance(answer, Old):
-            assert not isinstance(answer, Refused)
-            if isinstance(answer, wire.Nack):
-                queued = sum(entry.events for entry in self.queued if entry.producer == frame.producer)
-                assert answer.expected == len(self.jobs[frame.producer].journal) + queued + 1, "sent to a wrong number"
+            assert isinstance(answer, wire.Nack)
+            assert answer.expected == taken + 1, "sent to a wrong number"
             self.answers.append((frame.producer, answer))
 
     @precondition(lambda self: self.queued)
@@ -181,11 +211,13 @@ class ProducersModel(RuleBasedStateMachine):
     def lose_connections(self, rarely: int) -> None:
         for one in [] if rarely < 3 else self.producers:
             self.producers.lost_connection(one)
+            self.bound.pop(one.id, None)
 
     @rule()
     def agent_restarts(self) -> None:
         """What was not durable goes; what it had sent may still arrive."""
         self.queued.clear()
+        self.bound.clear()
         self.ledger = Ledger.load(msgpack.unpackb(msgpack.packb(self.ledger.dump()), strict_map_key=False))
         self.producers = Producers(self.ledger)
         for job in self.jobs.values():
@@ -193,10 +225,10 @@ class ProducersModel(RuleBasedStateMachine):
             if one and job.is_gone:
                 self._adopt(job)
 
-    @rule(name=st.sampled_from(NAMES), rarely=st.integers(0, 9))
+    @rule(name=st.sampled_from(NAMES), rarely=st.integers(0, 4))
     def job_dies_and_is_adopted(self, name: str, rarely: int) -> None:
         job = self.jobs[name]
-        if rarely == 9 and not job.is_gone and self.producers.get(name):
+        if rarely == 4 and not job.is_gone and self.producers.get(name):
             job.is_gone = True
             self._adopt(job)
 
@@ -204,6 +236,7 @@ class ProducersModel(RuleBasedStateMachine):
         one = self.producers.get(job.name)
         assert one is not None
         self.producers.adopt(one, job.acked)
+        self.bound.pop(job.name, None)
         while one.next <= job.logged:
             batch = job.batch(one.next, min(one.next + 2, job.logged))
             self.queued.append(self.producers.take(one, batch.first, batch.events, batch.payload).entry)
