@@ -14,6 +14,8 @@ from logferry_collector.frames import needed
 # Names are text, whatever signs they have: a dollar begins no formula.
 _STYLE = {"text.parse_math": False, "svg.hashsalt": "logferry", "svg.fonttype": "none", "axes.unicode_minus": False}
 _SIZE, _DPI = (7.0, 4.6), 150
+# Many lines begin where a label stands.
+_BEHIND = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
 # More entries than this hide what they explain.
 _MAX_LEGEND = 12
 
@@ -62,7 +64,9 @@ def _parallel(axes: Sequence[Axis], rows: Sequence[Sequence[Any]]) -> Any:
     for place, axis in enumerate(axes):
         area.axvline(place, color="black", linewidth=0.8)
         for at, text in marks(axis):
-            area.annotate(printable(text), (place, at), (3, 0), textcoords="offset points", fontsize=7, va="center")
+            area.annotate(
+                printable(text), (place, at), (4, 0), textcoords="offset points", fontsize=7, va="center", bbox=_BEHIND
+            )
     return figure
 
 

@@ -167,3 +167,12 @@ def test_a_pickle_of_joblib_with_arrays_is_refused_by_the_name_of_what_wrote_it(
     assert refusal("m.pkl", path.read_bytes()).startswith("has arrays as joblib writes them; write it with pickle.dump")
     joblib.dump({"acc": 0.5, "lr": 0.1}, path)
     assert read("m.pkl", path.read_bytes()) == [{"config": {"lr": 0.1}, "metrics": {"acc": 0.5}}]
+
+
+def test_maps_and_tags_that_a_table_with_types_says_as_text_are_maps_and_tags(root: Path) -> None:
+    frame = pd.DataFrame({"environment": ['{"gpu": "A100"}', "Hopper"], "exit": ['{"code": 1}', None]})
+    frame.assign(tags=['["a", "b,c"]', "d, e"]).to_parquet(root / "t.parquet")
+    assert read("t.parquet", (root / "t.parquet").read_bytes()) == [
+        {"environment": {"gpu": "A100"}, "exit": {"code": 1}, "tags": ["a", "b,c"]},
+        {"config": {"environment": "Hopper"}, "tags": ["d", "e"]},
+    ]

@@ -24,6 +24,7 @@ from logferry_collector.formats.values import literal, plain
 
 Path = tuple[str, ...]
 _MAPS = frozenset({"config", "metrics", "environment", "exit"})
+_CONTAINERS = _MAPS | {"tags"}
 # What these keys have is a document of our own: a result, a part of one, an edit (logferry.edits).
 _WHOLE = frozenset({"metrics", "edit"})
 # Names of all plans that are kept, each of a few hundred bytes: every shape of document has a plan.
@@ -140,6 +141,9 @@ class Plan:
 
 def _converter(path: Path, *, text: bool) -> Callable[[Any], Any]:
     special = meaning.CONVERTERS.get(path[0]) if len(path) == 1 else None
+    if not text and len(path) == 1 and path[0] in _CONTAINERS:
+        # Tables with types have no maps, and say them as text.
+        return lambda value: _contained(plain(value), special)
     if special is None:
         return literal if text else plain
     if not text:
@@ -147,3 +151,8 @@ def _converter(path: Path, *, text: bool) -> Callable[[Any], Any]:
     if path[0] in meaning.TEXTS:
         return lambda value: value or None
     return lambda value: None if (found := literal(value)) is None else special(found)
+
+
+def _contained(value: Any, special: Callable[[Any], Any] | None) -> Any:
+    found = literal(value) if isinstance(value, str) and value[:1] in {"{", "["} else value
+    return found if special is None or found is None else special(found)
