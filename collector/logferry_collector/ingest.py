@@ -110,6 +110,7 @@ def _take(store: Store, found: list[Found], config: CollectorConfig, others: Cou
         clock_ns=time.time_ns,
         reading=config.reading,
     )
+    consolidator.account = Account(names=True)
     taken = 0
     with _progress(len(found)) as advance:
         for start in range(0, len(found), config.batch_files):
@@ -150,6 +151,7 @@ def _tell(report: _Report, *, as_json: bool) -> None:
                 "reasons": dict(reasons.most_common()),
                 "without_metrics": dict(account.without_metrics),
                 "stepwise": dict(account.stepwise),
+                "hiding": [{"files": files, "rows": count} for files, count in account.hiding.most_common()],
                 "others": dict(report.others.most_common()),
             }
         )
@@ -171,6 +173,11 @@ def _tell(report: _Report, *, as_json: bool) -> None:
         print(
             f"{_where(account.without_metrics)} have no metrics: [collector.columns] says what outcomes of other "
             "names are called, 'logferry rm' puts away what is no result"
+        )
+    for (one, other), count in account.hiding.most_common(3):
+        print(
+            f"{count} rows of {printable(other)} have the names of rows of {printable(one)}, and the newer are shown: "
+            "a column run_id tells them apart"
         )
     if report.others:
         print(f"of no known format: {_counted(report.others)}")

@@ -154,11 +154,28 @@ def test_rows_that_may_be_steps_of_a_run_and_experiments_of_their_own_are_told(
     home: Path, node_dir: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "metrics.csv").write_text("epoch,step,train_loss,val_acc\n0,49,0.69,\n0,99,,0.81\n")
-    (root / "mlflow.csv").write_text("run_id,experiment_id,status,start_time,metrics.acc\na,7,FINISHED,,0.5\n")
+    (root / "mlflow.csv").write_text("run_id,experiment_id,status,start_time,metrics.acc\na,7,FAILED,,\n")
     assert main(["ingest", str(root / "metrics.csv"), str(root / "mlflow.csv"), "--experiment", "old"]) == 0
     out = capsys.readouterr().out
     assert "\nrows by experiment: old (2), 7 (1)\n" in out
     assert f"\n2 rows of {root}/metrics.csv have a step or an epoch: " in out
+    assert "have no metrics" not in out
+
+
+def test_files_whose_rows_have_the_same_names_are_told(
+    home: Path, node_dir: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "p").mkdir()
+    (root / "p" / "all.csv").write_text("acc\n0.5\n0.6\n")
+    (root / "p" / "all.json").write_text('[{"acc": 1}, {"acc": 2}]')
+    (root / "p" / "other.csv").write_text("run_id,acc\na,0.5\n")
+    assert main(["ingest", str(root / "p"), "--experiment", "old"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "have the names of rows of" in line]
+    assert [line.split()[0] for line in lines] == ["1"]  # all-2
+    assert f"{root}/p/all.csv" in lines[0]
+    assert f"{root}/p/all.json" in lines[0]
+    assert main(["ingest", str(root / "p"), "--experiment", "old"]) == 0
+    assert "have the names" not in capsys.readouterr().out
 
 
 def test_progress_is_shown_to_a_terminal_and_to_nobody_else(home: Path, node_dir: Path, past: Path) -> None:
