@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,15 @@ from logferry_agent.processes import is_running
 from logferry_agent.producers import Producer, Producers, Refused, Run
 from logferry_agent.receiver import QUEUE_BYTES
 from logferry_agent.seal import ending, seal_fields, speaks_for_itself
-from logferry_agent.spools import look, read_about
+from logferry_agent.spools import look, read_about, stamp
 
 _log = logging.getLogger(__name__)
 # A death is to be noticed within a second.
 SCAN_S = 0.4
 # A living process may have let go of its spool (its run was finished, it executed another program): every so many
-# looks the locks of all are tried.
-_LOOKS_PER_ROUND = 12
+# looks the locks of all are tried, and more rarely where there are more.
+_LOOKS_PER_ROUND, _LOCKS_PER_LOOK = 12, 16
 _SLICE_BYTES = 1 << 20
-# What is held back is tried again every two seconds.
 _LOOKS_PER_RETRY = 5
 # Each adoption in progress holds a segment of a spool in memory.
 _AT_ONCE = 4
@@ -91,7 +90,8 @@ class Adoption:
         self._problems = Problems(clock_ns)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._looking = asyncio.Lock()
-        self._looks = 0
+        self._looks, self._round_at = 0, _LOOKS_PER_ROUND
+        self._stamp: int | None = None  # of the directory, where a look found nothing to do
 
     @property
     def under_way(self) -> int:
@@ -121,9 +121,18 @@ class Adoption:
             await self._look_once()
 
     async def _look_once(self) -> None:
+        self._looks += 1
+        certain, tries_all = self._certain(), self._looks >= self._round_at
+        if not tries_all and await self._is_still(certain):
+            return
         busy = self._tasks.keys() | self._sealed.keys()
         known = {one.id for one in self._producers}
-        seen = await self._call(look, self._root, busy | self._left_alone(), known)
+        if tries_all:
+            self._round_at = self._looks + max(_LOOKS_PER_ROUND, len(known) // _LOCKS_PER_LOOK)
+        # What is held back is tried again every two seconds.
+        held = {path.name for path in self._problems.paths()} if self._looks % _LOOKS_PER_RETRY else set()
+        seen = await self._call(look, self._root, busy | held | (set() if tries_all else certain), known)
+        self._stamp = seen.stamp if seen.names <= certain else None
         self._problems.keep([self._root / name for name in seen.names | self._sealed.keys()], "spool")
         for name, about in seen.living:
             self._introduce(name, about)
@@ -140,17 +149,21 @@ class Adoption:
         await self.remove_sealed()
         self._retire()
 
-    def _left_alone(self) -> set[str]:
-        """Return whose locks need not be tried this time: trying a thousand of them is work, and they live."""
-        self._looks += 1
-        held = {path.name for path in self._problems.paths()} if self._looks % _LOOKS_PER_RETRY else set()
-        if self._looks % _LOOKS_PER_ROUND == 0:
-            return held
-        return held | {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
+    def _certain(self) -> set[str]:
+        """Return whose locks need not be tried: trying a thousand of them is work, and they live."""
+        return {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
+
+    async def _is_still(self, certain: set[str]) -> bool:
+        """Say whether a look would find what the last one did: no name came or went, and all who were there live."""
+        if self._stamp is None or self._tasks or self._sealed:
+            return False
+        if not all(one.sealed or one.id in certain for one in self._producers):
+            return False
+        return bool(await self._call(stamp, self._root) == self._stamp)
 
     async def finish(self) -> None:
         """Adopt everybody who is dead now, to the end."""
-        self._looks = -1  # with the next look, everybody's lock is tried
+        self._looks, self._round_at = -1, 0  # with the next look, everybody's lock is tried
         await self.look()
         await _until(lambda: not self._tasks)
 
@@ -204,7 +217,7 @@ class Adoption:
         """Journal what is left in the spool; False where the run takes no more for now, and a later look goes on."""
         found = leftovers.read_dead(path, one.next - 1, _SLICE_BYTES)
         last = one.durable
-        while (item := await self._call(_next, found)) is not None:
+        while (item := await self._call(next, found, None)) is not None:
             if isinstance(item, leftovers.Slice):
                 if self._full(one.run):
                     return False
@@ -331,7 +344,3 @@ async def _until(condition: Callable[[], bool]) -> None:
     """Wait for what other parts bring about, and need not announce to each spool."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(_STEP_S)
-
-
-def _next(found: Iterator[leftovers.Slice | leftovers.Hole]) -> leftovers.Slice | leftovers.Hole | None:
-    return next(found, None)

@@ -16,14 +16,17 @@ from typing import Any
 
 from logferry import spool
 
+# What changes within one tick of the clock that stamps files may bear the same time; a tick is 10 ms at most.
+_TICKS_NS = 100_000_000
 # A directory that is being made is renamed within milliseconds; one that is older was left behind by a crash.
 _ABANDONED_S = 60.0
 
 
 @dataclass(slots=True)
 class Seen:
-    """What one look at the spool directory found."""
+    """What one look at the spool directory found; `stamp` is from before it."""
 
+    stamp: int | None = None
     names: set[str] = field(default_factory=set)
     living: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     dead: list[Path] = field(default_factory=list)
@@ -33,16 +36,21 @@ class Seen:
 
 def look(root: Path, busy: set[str], known: set[str]) -> Seen:
     """Try the lock of every spool that nobody is busy with."""
-    seen = Seen()
+    seen = Seen(stamp(root))
     for name in os.listdir(root):
-        path = root / name
         if name.startswith("."):
-            _clear_abandoned(path)
+            _clear_abandoned(root / name)
             continue
         seen.names.add(name)
         if name not in busy:
-            _sort(path, seen, known)
+            _sort(root / name, seen, known)
     return seen
+
+
+def stamp(root: Path) -> int | None:
+    """Return what is another with every name that comes or goes; None so soon after one that the next may not show."""
+    changed_ns = os.stat(root).st_mtime_ns
+    return None if abs(time.time_ns() - changed_ns) < _TICKS_NS else changed_ns
 
 
 def _sort(path: Path, seen: Seen, known: set[str]) -> None:

@@ -19,7 +19,10 @@ from logferry.buffer import frame
 from logferry.events import pack_event
 from logferry.segment import HEADER, MAGIC
 root, name, about, count, end, then = sys.argv[1:]
-path, _ = spool.create(Path(root), name, json.loads(about))
+about = json.loads(about)
+if about["pid"] == 0:
+    about |= {"pid": os.getpid(), "pid_start": int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])}
+path, _ = spool.create(Path(root), name, about)
 head = spool.HeadPage(path)
 data = HEADER.pack(MAGIC, 1, 1)
 for number in range(1, int(count) + 1):
@@ -38,7 +41,10 @@ os._exit(0)
 def producer(
     root: Path, name: str, count: int = 3, *, end: bool = False, wait: bool = False, **about: Any
 ) -> subprocess.Popen[str]:
-    """Start the process and wait until its events are in the spool; without `wait`, until it is dead."""
+    """Start the process and wait until its events are in the spool; without `wait`, until it is dead.
+
+    With a `pid` of 0 it says its own and its start, as a job does.
+    """
     root.mkdir(parents=True, exist_ok=True)
     arguments = [str(root), name, json.dumps(ABOUT | about), str(count), "end" if end else "", "wait" if wait else ""]
     process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from logferry.results import read
@@ -35,6 +36,49 @@ def test_a_stopped_producer_is_never_adopted_and_goes_on_whole_after_two_agents(
     job.process.send_signal(signal.SIGCONT)
     wait_for("it goes on", lambda: job.notes()[0] > before + 50)
     settle(node, [job, other], agent)
+
+
+# Begins a run that does not reach the agent, which knows of it by its spool only; says so, and stays.
+UNHEARD = """
+import os, sys, logferry
+os.environ["LOGFERRY_AGENT"] = "ipc:///nobody"
+run = logferry.init("quiet")
+run.info("Here")
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_after_a_quiet_time_who_comes_and_who_is_killed_is_noticed_within_a_second(node: Node) -> None:
+    def begin() -> subprocess.Popen[bytes]:
+        job = node.job(UNHEARD, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert job.stdout
+        job.stdout.readline()
+        return job
+
+    def known() -> int:
+        return len(node.asked("status")["agent"]["producers"])
+
+    def noticed_s(count: int) -> float:
+        began = time.monotonic()
+        wait_for("the agent knows", lambda: known() == count)
+        return time.monotonic() - began
+
+    node.agent()
+    came, went = [], []
+    for _ in range(3):  # a try may be slow for the sake of others on this machine
+        job = begin()
+        wait_for("it is known", lambda: known() == 1)
+        time.sleep(2.5)  # the quiet time
+        other = begin()
+        came.append(noticed_s(2))
+        for process in (other, job):
+            process.kill()
+            process.wait(20)
+        went.append(noticed_s(0))
+    assert min(came) < 1
+    # Here the seal is written and checkpointed, too.
+    assert min(went) < 2.5
 
 
 def test_of_two_agents_that_start_at_once_one_serves_and_the_other_says_whom(node: Node) -> None:
