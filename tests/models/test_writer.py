@@ -55,9 +55,9 @@ class WriterModel(RuleBasedStateMachine):
     def seal(self, which: int) -> None:
         self.node.seal(self.alive.pop(which % len(self.alive)))
 
-    @rule()
-    def work(self) -> None:
-        self.node.work(0.05)
+    @rule(eager=st.booleans())
+    def work(self, eager: bool) -> None:
+        self.node.work(0.05, eager=eager)
 
     @rule(
         operation=st.sampled_from(CALLS),
@@ -192,6 +192,21 @@ def test_so_does_one_in_the_middle_of_the_recovery() -> None:
     root = scratch()
     swept(root, itertools.count(5, 3 if IS_DEEP else 41), [1, 4, 7, 11, 15, 20, 26, 33] if IS_DEEP else [6])
     shutil.rmtree(root)
+
+
+def test_what_lies_beyond_the_checkpoint_at_which_a_file_is_rotated_is_in_the_next_file_only() -> None:
+    with impatient():
+        node = WriterNode(scratch(), FakeFileSystem(), compress="none")
+        node.live()
+        node.fs.fail("fsync", times=10**9)  # all of it is written, none of it checkpointed
+        for _ in range(6):
+            node.log("aaaaaaaa", 8, 300)
+        node.work(0.3)
+        node.end(None)
+        node.live()
+        node.step("run1", 2)
+        node.settle()
+        node.close()
 
 
 @pytest.mark.parametrize("seed", range(6))

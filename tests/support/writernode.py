@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from logferry.checks import build
-from logferry_agent import upkeep, writer
+from logferry_agent import output, upkeep, writer
 from logferry_agent.chunk import Renderer
 from logferry_agent.config import AgentConfig
 from logferry_agent.filters import Filters
@@ -32,8 +32,9 @@ RUNS = ("run1", "run2")
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Have the writer try again at once, and compress what is small."""
+    """Have the writer try again at once, write small pieces, and compress what is small."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "_STEP_BYTES", 3000)
         patch.setattr(writer, "_RETRY_S", 0.002)
         patch.setattr(upkeep, "_EVERY_S", 0.02)
         patch.setattr(upkeep, "_WORTH_COMPRESSING_BYTES", 100)
@@ -86,8 +87,11 @@ class WriterNode:
     def seal(self, producer: str) -> None:
         self.one.seal(producer, self.sent[producer])
 
-    def work(self, for_s: float) -> None:
-        """Let the writer write and checkpoint, for a while or until all is done or it dies."""
+    def work(self, for_s: float, *, eager: bool = False) -> None:
+        """Let the writer write and checkpoint, for a while or until all is done or it dies.
+
+        Eagerly: also while there is more to write, so that checkpoints come in the middle.
+        """
 
         async def main() -> None:
             await self.one.until(lambda: not self.one.journal.queued_bytes)
@@ -98,9 +102,27 @@ class WriterNode:
                 if writer._dispatcher.is_done and not unfinished:
                     break
                 writer._dispatcher.hurry()
-                writer._start(output for output in unfinished if not output.backlog)
+                writer._start(output for output in unfinished if eager or not output.backlog)
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.002)  # for what was begun, as compression
+
+        self.loop.run_until_complete(main())
+
+    def step(self, run: str, pieces: int) -> None:
+        """At the beginning of a life, write so many pieces of a run's log and checkpoint them before it goes on."""
+
+        async def main() -> None:
+            writer = self.one.writer
+            writer._dispatcher._serve = lambda _: None
+            await self.one.until(lambda: writer._dispatcher.is_done)
+            log = await writer.loaded(Key("exp", run, "jsonl"))
+            for _ in range(pieces):
+                await log.step()
+            await log.checkpoint()
+            assert log.backlog, "nothing lies beyond"
+            writer._dispatcher._serve = writer._serve
+            for one in writer._outputs.values():
+                writer._serve(one)
 
         self.loop.run_until_complete(main())
 
