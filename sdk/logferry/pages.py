@@ -8,7 +8,6 @@ the lock up meanwhile.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import sys
 from collections.abc import Callable
@@ -18,9 +17,12 @@ _POPULATE_WRITE = 23
 _DONTNEED = 4
 
 _madvise: Callable[[int, int, int], int] | None = None
-if sys.platform == "linux":
-    _prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    _madvise = _prototype(("madvise", ctypes.CDLL(None)))
+with contextlib.suppress(ImportError, OSError, AttributeError):  # some Pythons are built without ctypes
+    import ctypes
+
+    if sys.platform == "linux":
+        _prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        _madvise = _prototype(("madvise", ctypes.CDLL(None)))
 
 
 def populate(mapping: mmap.mmap) -> None:

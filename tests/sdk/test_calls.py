@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import logferry
 from logferry.segment import HEADER
 from support.agents import AgentProcess
 from support.mapped import Logged
-from support.node import wait_for
+from support.node import Node, wait_for
 
 
 def _system_calls() -> tuple[int, int]:
@@ -74,3 +76,17 @@ def test_the_longest_possible_stop_of_the_disk_is_not_in_a_call(node_dir: Path, 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert float(done.stdout or "9") < 1, done.stderr
+
+
+@pytest.mark.parametrize("lacking", ["_ctypes", "ctypes"])
+def test_a_python_that_was_built_without_ctypes_logs_all_the_same(lacking: str, node: Node) -> None:
+    node.agent()
+    job = node.run_job(
+        f"import sys; sys.modules[{lacking!r}] = None\n"
+        "import logferry\n"
+        "with logferry.init('exp', run_id='r') as run:\n"
+        "    for number in range(20_000): run.info('Tick', number=number)\n"
+        "    delivery = run.flush(timeout=20)\n"
+        "    assert delivery.durable == delivery.emitted > 20_000, delivery\n"
+    )
+    assert (job.returncode, job.stderr) == (0, "")
