@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,33 @@ def test_groups_of_a_large_store_are_the_same_however_they_are_found(large: Plac
                 assert found[value][2] == pytest.approx(mean) or (math.isnan(mean) and math.isnan(found[value][2]))
 
 
+def test_groups_follow_every_change_of_results(large: Place) -> None:
+    def groups() -> dict[Any, tuple[int, Any, Any]]:
+        return grouped(large.reader, "config.name != n1", "key5")
+
+    assert repr(groups()) == repr(groups())  # the second by what the first has made
+    changed = [document(number) | {"metrics": {"acc": 1}} for number in range(ROWS)]
+    rewritten = "\n".join(map(json.dumps, changed[1_000:1_500])) + "\n"
+    large.write("e/r.jsonl", rewritten)
+    large.append("f/r.jsonl", *({"run_id": f"n{n}", "config": {"key5": 1, "name": "x", "seed": n}} for n in range(3)))
+    large.collect()
+    large.append("e/r.jsonl", *changed[1_500:1_510])
+    large.collect()
+    found = groups()
+    wanted = {}
+    for key in range(7):
+        some = [
+            one["config"] | {"run": one["run_id"]}
+            for one in changed[1_000:1_510]
+            if one["config"]["key5"] == key and one["config"].get("name", "n1") != "n1"
+        ]
+        repetitions = len({one.get("seed", one["run"]) for one in some})
+        wanted[key] = (repetitions, repetitions, 1.0)
+    # Runs without the metric are repetitions without a value.
+    wanted[1] = (wanted[1][0], wanted[1][1], 1.0)
+    assert found == wanted
+
+
 def test_an_open_question_lets_others_have_their_indexes_and_the_oldest_go_when_it_ends(large: Place) -> None:
     open_question = iter(large.reader.results())
     first = next(open_question)
@@ -129,6 +157,27 @@ def test_a_role_that_may_only_read_asks_without_indexes_and_waits_for_no_writer(
     assert made_in(store) == []
     with pytest.raises(StoreRefusedError, match="permission denied"):
         store.drop_rejects(["/a"])
+    store.close()
+    place.store.close()
+
+
+def test_a_writer_who_owns_nothing_keeps_what_the_owner_made_for_groups(
+    root: Path, reading_url: tuple[str, str]
+) -> None:
+    owner, other = reading_url
+    place = Place(root, open_url(other))
+    schema = owner.rpartition("%3D")[2]
+    postgres.shared().ask(f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO reader_{schema}")
+    place.append("e/r.jsonl", *map(document, range(ROWS)))
+    place.collect()
+    store = open_url(owner)
+    reader = Reader(store, place.home)
+    assert len(reader.results().group("key5", over="seed", metrics=["acc"])) == 7
+    assert len(made_in(store)) == 1
+    place.append("e/r.jsonl", {"run_id": "new", "config": {"key5": 99, "seed": 1}})
+    place.collect()
+    for one in (reader, Reader(place.store, place.home)):  # the other may not read what the owner made, and need not
+        assert [row["key5"] for row in one.results().group("key5", over="seed", metrics=["acc"])][-1] == 99
     store.close()
     place.store.close()
 

@@ -23,6 +23,15 @@ class Operand(NamedTuple):
     metric: bool = False
 
 
+class Cover(NamedTuple):
+    """What some groups are made from: a table `r`, and what there stands for each of their values."""
+
+    table: Sql
+    grouped: Sequence[Sql]
+    measured: Sequence[Sql]
+    filtered: Sequence[Operand]
+
+
 class Session(Protocol):
     """A transaction of the one writer."""
 
@@ -132,4 +141,9 @@ class Database(Protocol):
         measured: Sequence[Operand],
         filtered: Sequence[Operand],
     ) -> None:
-        """Make groups by some values fast, where an index can."""
+        """Make what has all the values of some groups, so that no document is looked at."""
+
+    def covered(
+        self, name: str, grouped: Sequence[Operand], measured: Sequence[Operand], filtered: Sequence[Operand]
+    ) -> Cover:
+        """Return what `cover` has made."""

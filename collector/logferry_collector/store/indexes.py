@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from logferry_collector.store import StoreDownError, StoreRefusedError
-from logferry_collector.store.database import Database
+from logferry_collector.store.database import Cover, Database
 from logferry_collector.store.fragment import Sql
 from logferry_collector.store.query_sql import QuerySQL
 from logferry_collector.where import Has, Key, Query, conditions_of, keys_of
@@ -60,18 +60,17 @@ class Indexes:
         self._make([_Wanted((key,), query.desc) for key in filtered if key.section != "field"])
         return Sql("")
 
-    def cover(self, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]) -> Sql:
-        """Make an index that has all that groups need, where that is little; return what `serve` does."""
-        inner = (over,) if over else ()
-        # Whether `over` is there is asked, too.
-        filtered = tuple(dict.fromkeys([*keys_of(query.where), *inner]))
+    def cover(self, query: Query, keys: Sequence[Key], metrics: Sequence[Key], filtered: Sequence[Key]) -> Cover | None:
+        """Make an index that has all that groups by some keys need, where that is little."""
         needed = {*keys, *metrics, *filtered}
         lists = any(isinstance(one, Has) for one in conditions_of(query.where))
         silent = query.lost_hosts and any(key.full_name == "status" for key in needed)
         if len(needed) > _MAX_KEYS or lists or silent or query.first_of is not None:
-            return Sql("")
-        name = self._make([_Wanted((*keys, *inner), measured=tuple(metrics), filtered=filtered)])
-        return self._database.using(name) if name else Sql("")
+            return None
+        name = self._make([_Wanted(tuple(keys), measured=tuple(metrics), filtered=tuple(filtered))])
+        bare = QuerySQL(self._database, query)
+        operands = ([bare.operand(key) for key in some] for some in (keys, metrics, filtered))
+        return self._database.covered(name, *operands) if name else None
 
     def _make(self, wanted: Sequence[_Wanted]) -> str:
         """Return the name of the first that is wanted, where it is there."""

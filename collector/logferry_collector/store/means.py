@@ -15,26 +15,31 @@ from functools import cache
 from typing import Any
 
 from logferry.results import number
-from logferry_collector.store.database import Database, Operand
+from logferry_collector.store.database import Cover, Database, Operand
 from logferry_collector.store.fragment import Sql, joined, sql
+from logferry_collector.store.indexes import Indexes
 from logferry_collector.store.query_sql import QuerySQL
-from logferry_collector.where import And, Is, Key, Query
+from logferry_collector.where import And, Is, Key, Query, keys_of
 
 # Two columns each; a statement has room for 2,000 at most.
 MAX_METRICS = 400
 
 
 def means(
-    database: Database, using: Sql, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]
+    database: Database, indexes: Indexes, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield rows of the keys' values, that of `over` or None, and of each metric (how many runs, their mean)."""
-    made = QuerySQL(database, query)
-    operands = [made.operand(key) for key in (*keys, *([over] if over else []))]
-    measured = [made.operand(metric) for metric in metrics]
+    grouped = (*keys, *((over,) if over else ()))
+    # Whether `over` is there is asked, too.
+    filtered = list(dict.fromkeys([*keys_of(query.where), *grouped[len(keys) :]]))
+    cover = indexes.cover(query, grouped, metrics, filtered)
+    held = dict(zip(filtered, cover.filtered, strict=True)) if cover else {}
+    plain, made = QuerySQL(database, query), QuerySQL(database, query, held)
+    operands, measured = ([plain.operand(key) for key in some] for some in (grouped, metrics))
     heads, taken = list(map(database.json, operands)), list(map(database.taken, measured))
     readers = list(map(_reader, operands))
     if over is not None:
-        pieces, source = _source(database, using, [*heads, *taken], made.where())
+        pieces, source = _source(database, cover, heads, taken, made.where())
         figures = [
             piece
             for one, operand in zip(pieces[len(heads) :], measured, strict=True)
@@ -53,21 +58,24 @@ def means(
             yield (*values, *((n, _number("NaN" if mean is None and n else mean)) for n, mean in zip(found, found)))  # noqa: B905
         if not alone:
             return
-        made = QuerySQL(database, replace(query, where=And((query.where, Is(over, "null")))))
-    pieces, source = _source(database, using, [*heads[: len(keys)], *taken], made.where())
-    figures = [database.figure(one, operand) for one, operand in zip(pieces[len(keys) :], measured, strict=True)]
+        made = QuerySQL(database, replace(query, where=And((query.where, Is(over, "null")))), held)
+    pieces, source = _source(database, cover, heads, taken, made.where())
+    figures = [database.figure(one, operand) for one, operand in zip(pieces[len(heads) :], measured, strict=True)]
     for row in database.rows(sql("SELECT ? ?", joined(", ", [*pieces[: len(keys)], *figures, Sql("NULL")]), source)):
         values = [read(value) for read, value in zip(readers[: len(keys)], row, strict=False)]
         yield (*values, None, *map(single, row[len(keys) : -1]))
 
 
-def _source(database: Database, using: Sql, pieces: list[Sql], where: Sql) -> tuple[list[Sql], Sql]:
+def _source(
+    database: Database, cover: Cover | None, heads: list[Sql], taken: list[Sql], where: Sql
+) -> tuple[list[Sql], Sql]:
     """Return what stands for some pieces, and FROM what.
 
-    An index has them; without one each is taken out of its document once, however often it is used.
+    A cover has them; without one each is taken out of its document once, however often it is used.
     """
-    if using.text:
-        return pieces, sql("FROM result r ??", using, where)
+    if cover:
+        return [*cover.grouped, *cover.measured], sql("FROM ??", cover.table, where)
+    pieces = [*heads, *taken]
     names = [Sql(f"v{place}") for place in range(len(pieces))]
     columns = joined(", ", [*(sql("? AS ?", *pair) for pair in zip(pieces, names, strict=True)), Sql("NULL AS v")])
     return names, sql("FROM (?) AS taken", database.once(sql("SELECT ? FROM result r ?", columns, where)))

@@ -8,6 +8,7 @@ Tables, the same in every database (the views are what users may rely on; see `l
                (`fields`, `config`, `metrics`; see values.py); `merged` has the fields that parts and edits changed
     reject     what was refused: file, line (0: all of it), fault, reason
     key        names that occur in documents: (section, name, path); never shrinks
+    asked_…    made for questions, and removed, at any time: an index (indexes.py) or a table (projection.py)
 
 Invariants: the version is the number of steps done, and is committed with them, under the writer's lock; `result` is a
 function of `candidate` (winner.py), whose `part` is a records.Role.

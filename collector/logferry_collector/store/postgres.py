@@ -16,6 +16,7 @@ from logferry_collector.store.fragment import PARAMETER, Sql, sql
 from logferry_collector.store.migrations import check_version, migrate
 from logferry_collector.store.postgres_schema import STEPS
 from logferry_collector.store.postgres_sql import PostgresSQL
+from logferry_collector.store.projection import gone
 
 try:
     import psycopg
@@ -117,16 +118,25 @@ class Postgres(PostgresSQL):
                     connection.rollback()
 
     def indexes(self, prefix: str) -> list[str]:
-        made = sql(
-            "relnamespace = current_schema()::regnamespace AND relkind = 'i' AND starts_with(relname, ?)", prefix
-        )
-        return [name for (name,) in self.rows(sql("SELECT relname FROM pg_class WHERE ? ORDER BY oid", made))]
+        here = sql("relnamespace = current_schema()::regnamespace AND starts_with(relname, ?)", prefix)
+        # What others made as a table may be closed to who reads `result`.
+        usable = "relkind = 'i' OR relkind = 'r' AND has_table_privilege(oid, 'SELECT')"
+        return [
+            name
+            for (name,) in self.rows(sql(f"SELECT relname FROM pg_class WHERE ? AND ({usable}) ORDER BY oid", here))
+        ]
 
     def drop_index(self, name: str) -> None:
         with self.writing() as session:
             # Dropping waits for all who read, and all who come later for it; one of them may be the one who asks.
             session.run(Sql("LOCK TABLE result IN ACCESS EXCLUSIVE MODE NOWAIT"))
-            session.run(Sql(f'DROP INDEX IF EXISTS "{name}"'))
+            here = "relnamespace = current_schema()::regnamespace AND relkind = 'r'"
+            if not session.run(sql(f"SELECT 1 FROM pg_class WHERE {here} AND relname = ?", name)):
+                session.run(Sql(f'DROP INDEX IF EXISTS "{name}"'))
+                return
+            session.run(Sql(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE NOWAIT'))
+            for statement in gone(name):
+                session.run(statement)
 
     def check(self) -> None:
         for _ in self.rows(Sql("SELECT 1 FROM logferry_version")):

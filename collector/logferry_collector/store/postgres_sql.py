@@ -11,8 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from logferry_collector.store.database import Operand, Session
+from logferry_collector.store.database import Cover, Operand, Session
 from logferry_collector.store.fragment import Sql, joined, sql
+from logferry_collector.store.projection import made
 from logferry_collector.store.values import sought
 
 _INFINITIES = "WHEN 'Infinity' THEN 'Infinity'::numeric WHEN '-Infinity' THEN '-Infinity'::numeric"
@@ -109,7 +110,17 @@ class PostgresSQL:
         measured: Sequence[Operand],
         filtered: Sequence[Operand],
     ) -> None:
-        """An index does not help: PostgreSQL would look up each row all the same."""
+        pieces = map(self.json, grouped), map(self.taken, measured), map(_raw, filtered)
+        for statement in made(name, *map(list, pieces)):
+            session.run(statement)
+
+    def covered(
+        self, name: str, grouped: Sequence[Operand], measured: Sequence[Operand], filtered: Sequence[Operand]
+    ) -> Cover:
+        held = [one._replace(column=Sql(f"r.w{place}"), path=one.path and ()) for place, one in enumerate(filtered)]
+        keys = [Sql(f"r.k{place}") for place in range(len(grouped))]
+        metrics = [Sql(f"r.m{place}") for place in range(len(measured))]
+        return Cover(Sql(f'"{name}" r'), keys, metrics, held)
 
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
         first = operands[0]._replace(column=Sql(operands[0].column.text.removeprefix("r.")))

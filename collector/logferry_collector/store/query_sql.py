@@ -5,8 +5,9 @@ Of a condition a database needs to know only where it is certainly true (see whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from logferry_collector.silence import SILENT_NS
 from logferry_collector.store.database import Database, Operand
@@ -21,11 +22,14 @@ _SECTIONS = {"config": Sql("r.config"), "metrics": Sql("r.metrics"), "field": Sq
 class QuerySQL:
     """One query's pieces of SQL."""
 
-    def __init__(self, database: Database, query: Query) -> None:
-        self._database, self._query = database, query
+    def __init__(self, database: Database, query: Query, held: Mapping[Key, Operand] = MappingProxyType({})) -> None:
+        """`held` has the keys whose values lie elsewhere than in `result`."""
+        self._database, self._query, self._held = database, query, held
 
     def operand(self, key: Key) -> Operand:
         """Return where a key's value lies."""
+        if key in self._held:
+            return self._held[key]
         if key.section == "field":
             if key.name == "status":
                 return Operand(self.status())

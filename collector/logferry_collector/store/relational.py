@@ -103,8 +103,7 @@ class Relational:
         self, query: Query, keys: Sequence[Key], over: Key | None, metrics: Sequence[Key]
     ) -> Iterator[tuple[Any, ...]]:
         if len(metrics) <= MAX_METRICS and query.limit is None:
-            using = self._indexes.cover(query, keys, over, metrics)
-            yield from means(self.database, using, query, keys, over, metrics)
+            yield from means(self.database, self._indexes, query, keys, over, metrics)
             return
         wanted = [*keys, *([over] if over else []), *metrics]
         for row in self.values(query, wanted):

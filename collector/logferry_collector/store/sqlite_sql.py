@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from logferry_collector.store.database import Operand, Session
+from logferry_collector.store.database import Cover, Operand, Session
 from logferry_collector.store.fragment import Sql, joined, sql
 from logferry_collector.store.values import sought
 
@@ -101,6 +101,12 @@ class SQLiteSQL:
         columns += [piece for one in map(_bare, filtered) for piece in (_raw(one), _kind(one))]
         held = joined(", ", [one for one in dict.fromkeys(columns) if one.text != "NULL"])
         session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', held))
+
+    def covered(
+        self, name: str, grouped: Sequence[Operand], measured: Sequence[Operand], filtered: Sequence[Operand]
+    ) -> Cover:
+        table = sql("result r ?", self.using(name))
+        return Cover(table, [*map(self.json, grouped)], [*map(self.taken, measured)], filtered)
 
     def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
         values = map(_value, map(_bare, operands))
