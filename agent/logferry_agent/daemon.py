@@ -248,7 +248,7 @@ def agent(arguments: list[str]) -> int:
     sys.setswitchinterval(_SWITCH_S)
     try:
         lock = node_lock.take(node.lock)
-    except node_lock.AlreadyRunningError as error:
+    except (node_lock.AlreadyRunningError, OSError) as error:
         print(f"logferry agent: {printable(str(error))}", file=sys.stderr)
         return NO
     try:

@@ -5,6 +5,7 @@ Taken before the socket is bound, because a second bind would steal the address 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -34,6 +35,7 @@ def take(path: Path) -> int:
             f"an agent with pid {pid or spool.lock_holder(path)} serves {path.parent} already; "
             "stop it, or set LOGFERRY_NODE_DIR to another directory"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # for people to read only: on a full disk the lock holds without it
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
