@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import resource
 import signal
 import socket
 import sqlite3
@@ -31,7 +30,7 @@ from logferry_agent.budget import Budget
 from logferry_agent.config import AgentConfig
 from logferry_agent.exits import Exits
 from logferry_agent.filters import Filters
-from logferry_agent.fs import FileSystem, Problem
+from logferry_agent.fs import FileSystem, Problem, allow_most_files
 from logferry_agent.heartbeat import Heartbeat
 from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Producers
@@ -319,9 +318,7 @@ def _prepare(settings: Settings, node: NodeDir) -> None:
     note = node.home_note.with_name(".home")
     note.write_text(f"{settings.home}\n", encoding="utf-8")
     note.rename(node.home_note)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_most_files()
 
 
 def _say_ready(node: NodeDir, home: Home) -> None:

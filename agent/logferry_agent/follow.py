@@ -11,10 +11,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks, say_unreadable
+from logferry_agent.logset import MAX_LINE_BYTES, UNREADABLE, RunLogs, blocks, say_unreadable, too_long
 from logferry_agent.rotation import LogName, in_order
+from logferry_agent.scanner import every
 
 _READ_BYTES = 1 << 20
+# Stands for the beginning of a line that is too long: what begins with it is no UTF-8, so no line.
+_NO_LINE = b"\xff"
 
 
 class HostTail:
@@ -60,7 +63,7 @@ class HostTail:
     def _whole(self, log: LogName) -> Iterator[bytes]:
         try:
             for block in blocks(self._directory / log.name):
-                yield from block.splitlines()
+                yield from every(block)
         except FileNotFoundError:  # compressed meanwhile: the next poll has its new name
             return
         except UNREADABLE as error:
@@ -101,6 +104,10 @@ class HostTail:
         while self._fd is not None and (data := os.read(self._fd, _READ_BYTES)):
             *lines, self._rest = (self._rest + data).split(b"\n")
             yield from lines
+            if len(self._rest) > MAX_LINE_BYTES and self._current:
+                path = self._directory / self._current.name
+                say_unreadable(path, too_long(path))
+                self._rest = _NO_LINE
 
     def close(self) -> None:
         if self._fd is not None:

@@ -7,8 +7,10 @@ or its stand-in where a platform lacks it, and raises `OSError` as that call doe
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +33,13 @@ class Problem(NamedTuple):
 def said(error: Exception) -> str:
     """Return what an error says, in the words that people know."""
     return (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+
+
+def allow_most_files() -> None:
+    """Let this process have as many files open as its user may allow it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class FileSystem:

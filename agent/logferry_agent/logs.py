@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from logferry.cli import FINE, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
 from logferry_agent.follow import RunTail
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs, say_unreadable
+from logferry_agent.fs import allow_most_files
+from logferry_agent.logset import RunLogs, find, host_blocks, runs, say_unreadable
 from logferry_agent.rotation import LogName
 from logferry_agent.scanner import Hits, every, holding
 from logferry_agent.selection import Filter, Line, add_options, count, parsed
@@ -50,15 +51,8 @@ def _timed(stream: Iterable[Line], number: int) -> Iterator[tuple[tuple[str, int
 
 def host_lines(run: RunLogs, logs: list[LogName], hits: Hits) -> Iterator[Line]:
     """Yield the lines of one host's files that `hits` finds; what cannot be read is said."""
-    for log in logs:
-        try:
-            for block in blocks(run.path / log.name):
-                yield from parsed(run.run, hits(block))
-        except FileNotFoundError:  # pruned or compressed since it was listed
-            packed = [one for found in run.files().values() for one in found if one.unpacked_name == log.name]
-            yield from host_lines(run, packed, hits)
-        except UNREADABLE as error:
-            say_unreadable(run.path / log.name, error)
+    for block in host_blocks(run, logs, say_unreadable):
+        yield from parsed(run.run, hits(block))
 
 
 def logs(arguments: list[str]) -> int:
@@ -72,6 +66,7 @@ def logs(arguments: list[str]) -> int:
     except ValueError as error:
         raise UsageError(f"logs: {error}") from error
     found = _found(home, options)
+    allow_most_files()  # where runs are merged, a file of each is open
     printer = _Printer(options.format, several=len(found) > 1 or (options.follow and not _is_one(found, options.run)))
     if options.follow:
         _follow(home, options, chosen, printer, found)

@@ -7,7 +7,7 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ _BLOCK_BYTES = 64 << 10
 # What is unpacked at a time: a block of zeros becomes 30,000 times as long.
 _STEP_BYTES = 2 << 10
 # An event is at most 1 MiB packed; as JSON each of its bytes may be six. What is longer is no line of ours.
-_MAX_LINE_BYTES = 16 << 20
+MAX_LINE_BYTES = 16 << 20
 # How a file says that it cannot be read, or not to its end.
 UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
@@ -106,11 +106,56 @@ def blocks(path: Path, size: int = _BLOCK_BYTES) -> Iterator[bytes]:
     for data in _pieces(path, size):
         end = data.rfind(b"\n") + 1
         if end:
-            yield b"".join([*rest, data[:end]])
+            yield b"".join([*rest, memoryview(data)[:end]])
             rest.clear()
         rest.append(data[end:])
-        if sum(map(len, rest)) > _MAX_LINE_BYTES:
-            raise OSError(errno.EMSGSIZE, f"a line is longer than {_MAX_LINE_BYTES >> 20} MiB", str(path))
+        if sum(map(len, rest)) > MAX_LINE_BYTES:
+            raise too_long(path)
+
+
+def too_long(path: Path) -> OSError:
+    return OSError(errno.EMSGSIZE, f"a line is longer than {MAX_LINE_BYTES >> 20} MiB", str(path))
+
+
+def host_blocks(
+    run: RunLogs, logs: Iterable[LogName], unreadable: Callable[[Path, Exception], None]
+) -> Iterator[bytes]:
+    """Yield the content of one host's files, in order, though they are rotated, compressed or pruned meanwhile.
+
+    Args:
+        run: the run.
+        logs: its files of the host, as they were listed.
+        unreadable: is told which file cannot be read to its end, and why; the others are read.
+
+    """
+    pending = list(logs)
+    known = {log.unpacked_name for log in pending}
+    while pending:
+        log = pending.pop(0)
+        content = blocks(run.path / log.name)
+        try:
+            first = next(content, b"")
+            # Listed after it was opened: what is new by then has the lines before it.
+            became = log.current and _became(run, log, known)
+            if became:
+                pending[:0] = [*became, log]
+                continue
+            yield first
+            yield from content
+        except FileNotFoundError:  # pruned, compressed or rotated since it was listed
+            pending[:0] = _became(run, log, known)
+        except UNREADABLE as error:
+            unreadable(run.path / log.name, error)
+
+
+def _became(run: RunLogs, log: LogName, known: set[str]) -> list[LogName]:
+    """Return, and add to those known, the files that have the lines of a file which was rotated or compressed."""
+    listed = run.files().get(log.host, ())
+    if not log.current:
+        return [one for one in listed if one.packed and one.unpacked_name == log.name]
+    found = [one for one in listed if one.variant == log.variant and not one.current and one.unpacked_name not in known]
+    known.update(one.unpacked_name for one in found)
+    return found
 
 
 def _pieces(path: Path, size: int) -> Iterator[bytes]:

@@ -31,6 +31,8 @@ _LONGEST_ESCAPE = 5
 _IGNORES_CASE = re.compile(r"\(\?[a-zA-Z]*i")
 # ASCII letters that match a character outside of ASCII where case is ignored: Kelvin, long s, dotless i.
 _NO_CASE = re.compile(r"[^\x00-\x7f]|[iks]")
+# Each is looked for by itself; with more of them it is as fast to look at the lines.
+_MOST_CHOICES = 16
 
 
 class Needles(NamedTuple):
@@ -72,7 +74,7 @@ def in_line(pattern: str) -> Needles:
 
 def _needles(pattern: str, pieces: Pieces) -> Needles:
     folded = _IGNORES_CASE.search(pattern) is not None
-    with warnings.catch_warnings(action="ignore"):  # who compiles the pattern has said them
+    with warnings.catch_warnings(action="ignore"):
         parsed = parser.parse(pattern, re.MULTILINE)
     groups = _groups(parsed, (lambda run: _folded(run, pieces)) if folded else pieces)
     return Needles([[text.encode("utf-8", "surrogatepass") for text in texts] for texts in groups], folded)
@@ -102,7 +104,8 @@ def _groups_of(code: Any, argument: Any, pieces: Pieces) -> list[list[str]]:
         return _groups(argument, pieces)
     if code is op.BRANCH:
         choices = [max(_groups(choice, pieces), key=_least, default=[]) for choice in argument[1]]
-        return [[text for texts in choices for text in texts]] if all(choices) else []
+        texts = [text for texts in choices for text in texts]
+        return [texts] if all(choices) and len(texts) <= _MOST_CHOICES else []
     return []
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks, find, runs
+from logferry_agent.logset import UNREADABLE, RunLogs, find, host_blocks, runs
 from logferry_agent.prune import pruned
 from logferry_agent.scan import AGENT_NAME, Producer, Scan, without
 
@@ -31,12 +31,8 @@ def verify_run(run: RunLogs) -> dict[str, Any]:
     scans, faults = [], []
     for logs in run.files().values():
         scan = Scan()
-        for log in logs:
-            try:
-                for block in blocks(run.path / log.name):
-                    scan.add(block)
-            except UNREADABLE as error:
-                faults.append(f"{run.path / log.name} cannot be read: {error}")
+        for block in host_blocks(run, logs, lambda path, error: faults.append(f"{path} cannot be read: {error}")):
+            scan.add(block)
         scans.append(scan)
     try:
         gone = pruned(run)

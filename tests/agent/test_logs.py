@@ -20,9 +20,9 @@ from logferry.cli import FINE, UsageError
 from logferry_agent.compression import compress
 from logferry_agent.follow import RunTail
 from logferry_agent.fs import FileSystem
-from logferry_agent.logs import logs
-from logferry_agent.logset import RunLogs
-from logferry_agent.selection import moment
+from logferry_agent.logs import logs, read_runs
+from logferry_agent.logset import RunLogs, host_blocks
+from logferry_agent.selection import moment, parsed
 
 
 def line(
@@ -177,3 +177,59 @@ def test_following_shows_new_lines_and_new_runs_at_once(home: Path, following: s
         waits.append(time.monotonic() - start)
     guard.cancel()
     assert min(waits) < 0.2
+
+
+@pytest.mark.parametrize("packing", [None, "zstd"])
+def test_a_file_that_is_rotated_while_earlier_ones_are_read_is_read_once_and_in_its_place(
+    home: Path, packing: str | None
+) -> None:
+    write(home, *[line(number) for number in range(1, 3)], name="node7.20250730T130000Z-1.jsonl")
+    current = write(home, line(3))
+    run = RunLogs("exp", "run1", current.parent)
+    lines = read_runs([run])
+    seen = [next(lines)]
+    current.rename(rotated := current.with_name("node7.20250730T130000Z-2.jsonl"))
+    if packing:
+        compress(FileSystem(), rotated, packing)
+    write(home, line(4))
+    seen += lines
+    assert [json.loads(one.raw)["seq"] for one in seen] == [f"aaaaaaaa-{number}" for number in range(1, 5)]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_current_file_that_is_gone_when_it_is_opened_is_read_under_its_new_name(home: Path, again: bool) -> None:
+    current = write(home, line(1))
+    run = RunLogs("exp", "run1", current.parent)
+    listed = run.files()["node7"]
+    current.rename(current.with_name("node7.20250730T130000Z-1.jsonl"))
+    if again:
+        write(home, line(2))
+    faults: list[Path] = []
+    found = b"".join(host_blocks(run, listed, lambda path, _: faults.append(path)))
+    assert (found.count(b"\n"), faults) == (1 + again, [])
+
+
+def test_more_runs_than_descriptors_are_merged(home: Path) -> None:
+    for number in range(80):
+        write(home, line(1, n=number), run=f"run{number}")
+    code = "import resource, sys; from logferry.cli import main\n"
+    code += (
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+    )
+    code += "sys.exit(main(['logs', 'exp']))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (len(ended.stdout.splitlines()), ended.stderr) == (80, "")
+
+
+def test_a_line_without_end_does_not_fill_the_memory_of_who_follows(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logferry_agent.follow.MAX_LINE_BYTES", 1000)
+    path = write(home, line(1), "x" * 2000)
+    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    seen = [one for host in tail.poll() for one in host]
+    write(home, line(2)[:-1], "\n", line(3))
+    seen += [one for host in tail.poll() for one in host]
+    tail.close()
+    assert [found.raw[-4:-2] for found in parsed("run1", seen)] == [b"-1", b"-3"]
+    assert "longer than" in capsys.readouterr().err

@@ -110,6 +110,7 @@ def test_ascii_letters_with_cases_outside_of_ascii_are_all_known() -> None:
         ("loss=0[.]5", [["loss"], [".5"]]),
         ("(?:lost|gone) (?P<n>now)", [["lost", "gone"], ["now"]]),
         ("lost|", []),
+        ("|".join(f"{number}x" for number in range(10, 30)), []),
         ("lost?x*(?!never)(not)?", [["los"]]),
         ("(?:lost){2}(?=there)", [["lost"], ["there"]]),
         (r"\x77ord\b", [["word"]]),

@@ -52,6 +52,18 @@ def test_an_ordinary_line_has_the_text_form_of_its_parsed_self(
     assert text(line[:-1].decode()) in {None, text_line(orjson.loads(line))}
 
 
+@pytest.mark.parametrize("value", TRICKY)
+def test_a_string_is_quoted_as_when_the_line_is_parsed(value: str) -> None:
+    for name, message, fields in (
+        ("E", None, {"x": value}),
+        ("E", value, {}),
+        ("E", value, {"n": 1}),
+        (value, "m", {}),
+    ):
+        line = _line(TIME_NS, "INFO", name, message, fields, "a-1")
+        assert text(line[:-1].decode()) in {None, text_line(orjson.loads(line))}
+
+
 @given(st.text("0123456789.-e", min_size=1, max_size=9) | st.from_regex(r"-?[0-9]{1,4}(\.[0-9]{1,9})?", fullmatch=True))
 @example("-0")
 @example("0.10")
