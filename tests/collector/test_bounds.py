@@ -74,10 +74,10 @@ def test_lists_of_nothing_are_counted_by_what_is_in_them(array: Any) -> None:
     assert refusal("t.arrow", ipc(column(array))) == f"more than {MAX_CELLS} values"
 
 
-def test_values_of_a_list_in_parquet_are_asked_of_its_head() -> None:
+def test_values_of_a_list_in_parquet_are_counted_before_they_are_made() -> None:
     into = io.BytesIO()
     parquet.write_table(pa.table({"x": pa.array([[None] * (MAX_CELLS + 1)], pa.list_(pa.int8()))}), into)
-    assert "at most 500000 rows and 5000000 cells are read" in refusal("t.parquet", into.getvalue())
+    assert refusal("t.parquet", into.getvalue()) == f"more than {MAX_CELLS} values"
 
 
 def test_kinds_that_may_overlap_are_refused_by_name() -> None:

@@ -25,16 +25,27 @@ def _samples() -> list[bytes]:
     lines = b"".join(json.dumps(one).encode() + b"\n" for one in documents)
     table = ",".join(_FLAT) + "\n" + 3 * (",".join(map(str, _FLAT.values())) + "\n")
     found = [*real().results, lines, table.encode(), pickle.dumps(documents[0]), json.dumps(documents).encode()]
-    return [*found, _parquet()] if any(".parquet" in form.suffixes for form in FORMATS) else found
+    return [*found, *_tables()] if any(".parquet" in form.suffixes for form in FORMATS) else found
 
 
-def _parquet() -> bytes:
+def _tables() -> list[bytes]:
+    """Return a table as Parquet, and as Arrow's files and streams, plain and packed."""
     import pyarrow
     import pyarrow.parquet
 
+    table = pyarrow.Table.from_pylist([_FLAT | {"curve": [1, None], "opt": {"name": "sgd"}}] * 3)
+    words = pyarrow.array(["a", None, "b"])
+    table = table.append_column("word", words.dictionary_encode()).append_column("view", words.cast("string_view"))
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([_FLAT] * 3), sink)
-    return sink.getvalue().to_pybytes()
+    pyarrow.parquet.write_table(table.drop(["view"]), sink)
+    found = [sink.getvalue().to_pybytes()]
+    for new in (pyarrow.ipc.new_file, pyarrow.ipc.new_stream):
+        for codec in (None, "lz4"):
+            sink = pyarrow.BufferOutputStream()
+            with new(sink, table.schema, options=pyarrow.ipc.IpcWriteOptions(compression=codec)) as writer:
+                writer.write_table(table)
+            found.append(sink.getvalue().to_pybytes())
+    return found
 
 
 def check(data: bytes) -> None:
