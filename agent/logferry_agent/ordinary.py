@@ -14,8 +14,9 @@ _NAME = r"[!#-+\--9;<>-\[\]-~]++"
 # As orjson writes it, but for those that have an exponent, or may have one.
 _NUMBER = r"(?!-0[,}])-?+(?:0|[1-9][0-9]{0,17}+)(?:\.(?!00000)[0-9]{1,17}+(?<![0-9]0))?+"
 _WORD = "true|false|null"
-# What a bare string begins with: a character of no number, or some of a number and then one that no number has.
-_START = r"(?:[!#-+./:-<>-Z^-z|}~]|[-0-9][-0-9.]*+[ !#-*/:-<>-DF-Z^-df-z|}~])"
+# What a bare string begins with: a character of no number, or some of a number and then one that no number has. Strings
+# with a colon in front are left out, so that a quote before a colon ends a name.
+_START = r"(?:[!#-+./;<>-Z^-z|}~]|[-0-9][-0-9.]*+[ !#-*/:-<>-DF-Z^-df-z|}~])"
 _STRING = rf"(?!(?:{_WORD})\"){_START}[ !#-+\--<>-\[\]-~]*+(?<! )"
 _LINE = re.compile(
     r'\{"time":"([0-9-]{10}+T[0-9:]{8}+\.[0-9]{6}+Z)","level":"(DEBUG|INFO|WARNING|ERROR|CRITICAL)",'

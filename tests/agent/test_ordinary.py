@@ -31,7 +31,7 @@ TRICKY = [
     "{",
     "a:b",
 ]
-TRICKY += ["a=b", "a,b", 'a"', "a\\b", "{", "a:b", "1 ", "1 2", "\u00e9", "\x1b", "NaN", "+1", "--", "0x1f"]
+TRICKY += ["a=b", "a,b", 'a"', "a\\b", "{", "a:b", ":a", "1 ", "1 2", "\u00e9", "\x1b", "NaN", "+1", "--", "0x1f"]
 TEXTS = PRINTABLE | st.sampled_from(TRICKY)
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.integers(-9, 9) | st.floats() | st.floats(-1, 1) | st.floats(0, 1e-4)
 VALUES = TEXTS | NUMBERS | st.booleans() | st.none() | st.lists(st.integers(), max_size=1)
