@@ -45,5 +45,7 @@ def ending(end: End | None, seen: dict[str, Any], otherwise: str) -> End:
 def seal_fields(one: Producer, shed: dict[str, int], end: End) -> dict[str, Any]:
     fields: dict[str, Any] = {"producer": one.id, "emitted": one.next - 1, "shed": shed, "end": end["end"]}
     fields |= {"spool": one.about["spool"], "pid": one.about["pid"]}
+    # Its row may be gone before the run's result can be written.
+    fields |= {"owner": True} if one.about.get("owner") else {}
     fields |= {"rank": one.about["rank"]} if one.about.get("rank") is not None else {}
     return fields | {key: value for key, value in end.items() if value is not None}

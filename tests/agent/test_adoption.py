@@ -31,7 +31,15 @@ def test_a_producer_that_died_before_the_agent_started_is_adopted_and_sealed(roo
         await adoption.finish()
         await until(lambda: seals(built))
         assert numbers(built, A) == [1, 2, 3, 4, 5]
-        expected = {"producer": A, "emitted": 5, "shed": {"DEBUG": 1}, "end": "vanished", "spool": "file", "pid": 1}
+        expected = {
+            "producer": A,
+            "emitted": 5,
+            "shed": {"DEBUG": 1},
+            "end": "vanished",
+            "spool": "file",
+            "pid": 1,
+            "owner": True,
+        }
         assert seals(built) == [expected | {"status": "KILLED", "exit": {"reason": "vanished"}}]
 
     play(root, scene)

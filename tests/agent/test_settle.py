@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from logferry import results
+from logferry_agent.producers import Producer
+from logferry_agent.seal import ending, seal_fields
 from logferry_agent.settle import settle
 from logferry_agent.state import Unsettled
 from support.writerrig import START_NS, Rig, event, rig
@@ -119,6 +121,26 @@ def test_a_result_that_can_be_written_again_is_said_to_be(
 
     asyncio.run(main())
     assert [line.split(" ")[-1] for line in caplog.messages if "result" in line][-1] == "again"
+
+
+def test_so_does_one_of_whom_nothing_else_is_known_once_the_results_can_be_written(root: Path) -> None:
+    """Its row went while the directory of results was full."""
+
+    async def main() -> None:
+        async with rig(root) as one:
+            one.home.results.write_text("in the way")
+            one.hello("aaaaaaaa", owner=True)
+            row = Producer("aaaaaaaa", one.abouts["aaaaaaaa"])
+            one.dead.add("aaaaaaaa")
+            fields = seal_fields(row, {}, ending(None, {}, "vanished"))
+            one.agent_events.append("aaaaaaaa", event("logferry.seal", one.now, **fields))
+            await one.until(one.writer.held)
+            one.abouts.clear()
+            one.home.results.unlink()
+            await one.quiet()
+            assert (written(one)["status"], written(one)["owner"]) == ("KILLED", "aaaaaaaa")
+
+    asyncio.run(main())
 
 
 def test_an_owner_that_died_before_any_document_still_gets_a_result(root: Path) -> None:
