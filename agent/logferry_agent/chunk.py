@@ -23,8 +23,8 @@ from logferry_agent.state import Cursor, Key
 from logferry_agent.text import text_line
 
 _NOTHING = Cursor(0, 0)
-# About a millisecond.
-_WORK_BYTES = 32 << 10
+# About a millisecond; a record is as much work as so many bytes more.
+_WORK_BYTES, _RECORD_BYTES = 32 << 10, 1 << 10
 # A larger attempt or revision would win for ever.
 _MAX_COUNT = 1 << 31
 
@@ -52,6 +52,7 @@ class Renderer:
     def __init__(self, filters: Filters) -> None:
         self.filters = filters
         self._lines = LineMaker()
+        self._work = 0
 
     def render(self, key: Key, records: Iterable[Record], cursors: Mapping[str, Cursor]) -> Chunk:
         """Render records for an output that stands at `cursors`."""
@@ -61,12 +62,14 @@ class Renderer:
         return chunk
 
     def steps(self, key: Key, records: Iterable[Record], cursors: Mapping[str, Cursor], chunk: Chunk) -> Iterator[None]:
-        """Render into `chunk`; yield after each record that was work, so that others may get their turn."""
+        """Render into `chunk`; yield after so much work for whichever outputs, so that others may get their turn."""
         parts: list[bytes] = []
         for record in records:
             if record.kind == EVENTS:
                 self._events(key, record, cursors, chunk, parts)
-                if len(record.payload) > _WORK_BYTES:
+                self._work += _RECORD_BYTES + len(record.payload)
+                if self._work > _WORK_BYTES:
+                    self._work = 0
                     yield
             elif record.kind == AGENT:
                 _agent(record, cursors, chunk, parts)

@@ -70,15 +70,14 @@ class LogFile:
             OSError: that cannot be known now.
 
         """
-        found = self._fs.fstat(self._fd)
         try:
             named = self._fs.lstat(self.path)
         except FileNotFoundError as error:
             raise Lost from error
-        if named.st_ino != self.inode or found.st_size < offset:
+        if named.st_ino != self.inode or named.st_size < offset:
             raise Lost
         if inode not in {None, self.inode}:
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(named.st_mode):
                 raise Lost
             self.is_unproven = not tail
         if tail and self._fs.pread(self._fd, len(tail), offset - len(tail)) != tail:

@@ -28,8 +28,9 @@ from logferry_agent.producers import Answer, Producer, Producers, Refused, Run, 
 _log = logging.getLogger(__name__)
 # Plain numbers: joining two flags of an enum takes longer than sending a part.
 _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-# A turn of the loop takes at most so many frames.
-_TURN_FRAMES = 32
+# A turn takes as long as it had to wait for, within these bounds: a half of the loop is for frames, if they need it.
+# By a number of frames, those of a thousand producers waited for seconds while as many outputs had their turns.
+_SHORTEST_TURN_S, _LONGEST_TURN_S = 0.002, 0.02
 # More than this queued for the journal only moves the queue from the producers' spools into memory.
 QUEUE_BYTES = 32 << 20
 # Larger frames end the connection inside ZeroMQ, before memory is used for them.
@@ -70,6 +71,7 @@ class Receiver:
         self._socket.router_mandatory = True
         self._paused = self._closing = False
         self._turn: asyncio.Handle | None = None
+        self._turn_asked_s = 0.0
         self._telling: asyncio.Handle | None = None
         self._taken: list[Entry] = []  # in this turn, not yet given to the journal
         self._taken_bytes = 0
@@ -142,6 +144,7 @@ class Receiver:
 
     def _again(self) -> None:
         if self._turn is None and not self._paused and not self._closing:
+            self._turn_asked_s = self._loop.time()
             self._turn = self._loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
@@ -157,7 +160,9 @@ class Receiver:
 
     def _take_frames(self) -> bool:
         """Take the frames of one turn; say whether there may be more."""
-        for _ in range(_TURN_FRAMES):
+        now = self._loop.time()
+        end = now + min(max(_SHORTEST_TURN_S, now - self._turn_asked_s), _LONGEST_TURN_S)
+        while self._loop.time() < end:
             if self._closing:
                 return False
             if not self._has_room() and not self._journal.held:

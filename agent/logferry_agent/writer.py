@@ -41,6 +41,8 @@ _RETRY_S = 1.0
 # A request for a checkpoint stays in force for so long, because the events that it is about may still be on their way.
 _EAGER_S = 0.5
 _EAGER_STEP_S = 0.01
+# About a millisecond of starting.
+_AT_A_STRETCH = 32
 # Who reads what is left over wants to know where, not each of a thousand files.
 _MOST_NAMED = 5
 
@@ -300,12 +302,18 @@ class Writer:
             if now >= next_all:
                 next_all = now + self.config.checkpoint_s
                 self._journal.trim(self.least_position())
-                self._start(self._outputs.values())
+                await self._start_all()
             self._eager = {run: until for run, until in self._eager.items() if until > now}
             if self._eager:
                 self._dispatcher.hurry()
             keys = [Key(*run, kind) for run in self._eager for kind in KINDS]
             self._start(filter(None, map(self._outputs.get, keys)))
+
+    async def _start_all(self) -> None:
+        outputs = list(self._outputs.values())
+        for first in range(0, len(outputs), _AT_A_STRETCH):
+            self._start(outputs[first : first + _AT_A_STRETCH])
+            await asyncio.sleep(0)
 
     def _start(self, outputs: Iterable[Output]) -> None:
         for output in list(outputs):
