@@ -169,6 +169,13 @@ def test_a_pickle_of_joblib_with_arrays_is_refused_by_the_name_of_what_wrote_it(
     assert read("m.pkl", path.read_bytes()) == [{"config": {"lr": 0.1}, "metrics": {"acc": 0.5}}]
 
 
+def test_what_a_search_keeps_as_masked_arrays_is_told_to_be_written_as_a_frame() -> None:
+    search = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2]}, cv=2)
+    results = search.fit(*load_wine(return_X_y=True)).cv_results_
+    assert refusal("search.pkl", pickle.dumps(results)).endswith("write a frame of it, or lists")
+    assert "GridSearchCV, which is not data" in refusal("search.pkl", pickle.dumps(search))
+
+
 def test_maps_and_tags_that_a_table_with_types_says_as_text_are_maps_and_tags(root: Path) -> None:
     frame = pd.DataFrame({"environment": ['{"gpu": "A100"}', "Hopper"], "exit": ['{"code": 1}', None]})
     frame.assign(tags=['["a", "b,c"]', "d, e"]).to_parquet(root / "t.parquet")

@@ -88,7 +88,8 @@ class Meaning:
         known = FRAMES if node.library == "pandas" else _NUMPY if node.library == "numpy" else _PYTHON
         handler = known.get(node.name)
         if handler is None:
-            raise RefusedError(f"holds a {node.library}.{node.name}, which is no data that is known here")
+            what = f"{node.library}.{node.name}"[:120]
+            raise RefusedError(f"holds a {what}, which is no data that is known here; write a frame of it, or lists")
         return handler(self, node, depth - 1)
 
     def dates(self, values: list[int], unit: str) -> list[Any]:
