@@ -253,3 +253,42 @@ def test_columns_of_a_pattern_are_all_keys_that_it_fits(place: Place) -> None:
     assert [key.full_name for key in names.matching("config.*")] == ["config.lr", "config.seed"]
     with pytest.raises(WhereError, match="no result has a key like"):
         names.matching("nothing.*")
+
+
+@pytest.mark.parametrize("rows", [5, 2_100])
+def test_text_among_numbers_is_behind_them_both_ways_and_never_the_best(each_place: Place, rows: int) -> None:
+    values = {"a": 1, "b": "diverged", "c": 2.5, "d": None, "e": "NaN", **{f"z{n:04}": -n for n in range(5, rows)}}
+    each_place.append("e/r.jsonl", *({"run_id": run, "metrics": {"acc": value}} for run, value in values.items()))
+    each_place.collect()
+    numbers = sorted((run for run in values if isinstance(values[run], int | float)), key=lambda run: values[run])
+    assert each_place.ids(sort="acc") == [*numbers, "b", "d", "e"]
+    assert each_place.ids(sort="acc", desc=True) == [*numbers[::-1], "b", "d", "e"]
+    assert each_place.ids(sort="acc", desc=True, limit=2) == ["c", "a"]
+    assert each_place.ids(sort="acc", limit=rows - 1) == [*numbers, "b", "d"]
+    assert [one["run_id"] for one in each_place.reader.results().best("acc")] == ["c"]
+
+
+def test_integers_of_any_length_equal_only_themselves(each_place: Place) -> None:
+    values = [2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 1e30]
+    for value in values:
+        each_place.append("e/r.jsonl", {"run_id": f"r{values.index(value)}", "config": {"seed": value}})
+    each_place.append("e/r.jsonl", {"run_id": "text", "config": {"seed": str(2**64)}}, {"run_id": "none"})
+    each_place.collect()
+    assert each_place.faults() == []
+    for place, value in enumerate(values[:7]):
+        same = [f"r{place}"] + ["text"] * (value == 2**64)
+        assert each_place.ids(f"config.seed = {value}") == same
+        others = sorted({*(f"r{place}" for place in range(8)), "text"} - set(same))
+        assert each_place.ids(f"config.seed != {value}") == others
+    assert each_place.ids(f"config.seed in ({2**64 - 1}, {2**63 - 1}, 5)") == ["r0", "r3"]
+    seeds = each_place.reader.results("seed > 0").group("seed", over=None, metrics=[])
+    assert {row["seed"] for row in seeds} >= set(values[:5])
+    assert len(list(each_place.reader.results().best("seed", by="seed"))) == 9
+
+
+def test_a_key_that_was_a_map_first_is_known_when_it_is_a_value(each_place: Place) -> None:
+    each_place.append("e/r.jsonl", {"run_id": "map", "config": {"opt": {"name": "sgd"}}})
+    each_place.append("e/r.jsonl", {"run_id": "value", "config": {"opt": "adam"}})
+    each_place.collect()
+    assert each_place.ids("config.opt = adam") == ["value"]
+    assert each_place.ids("opt.name = sgd") == ["map"]

@@ -38,7 +38,8 @@ class Catalogue:
             for name, value in mapping.items():
                 if name not in seen or type(value) is dict:
                     self._put(section, name, value)
-                    seen.add(name)
+                    if type(value) is not dict:  # elsewhere it may be a value of its own
+                        seen.add(name)
 
     def take_new(self) -> list[tuple[str, str, str]]:
         """Return the rows of the table that were added since this was called last."""

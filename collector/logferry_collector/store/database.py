@@ -68,8 +68,11 @@ class Database(Protocol):
     def check(self) -> None:
         """Raise `StoreDownError` where what was opened is no longer what the URL names."""
 
-    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
-        """Make an index of `result` in the order of the first value, which holds the others too where that can be."""
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool | None) -> None:
+        """Make an index of `result` by the first value, which holds the others too where that can be.
+
+        `desc` says the direction in which it is `ordered`; without one it is only looked up.
+        """
 
     def drop_index(self, name: str) -> None:
         """Remove an index, unless that would have to wait for somebody who reads."""
@@ -113,7 +116,7 @@ class Database(Protocol):
         """Return whether the value is a list with one of some values, or is not."""
 
     def ordered(self, operand: Operand, *, desc: bool) -> Sql:
-        """Return what stands behind ORDER BY; what is missing comes last."""
+        """Return what stands behind ORDER BY: numbers, then text, then what is missing, in both directions."""
 
     def grouped(self, operand: Operand) -> Sql:
         """Return what is equal where values are, for GROUP BY."""

@@ -29,10 +29,10 @@ _PREFIX = "asked_"
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """An index by some keys; with `filtered`, of groups by them: it has these and the metrics too."""
+    """An index by some keys, in an order if `desc` says which; with `filtered` of groups, and of all they need."""
 
     keys: tuple[Key, ...]
-    desc: bool = False
+    desc: bool | None = None
     measured: tuple[Key, ...] = ()
     filtered: tuple[Key, ...] | None = None
 
@@ -57,7 +57,7 @@ class Indexes:
             keys = tuple(dict.fromkeys([query.sort, *filtered]))[:_MAX_KEYS]
             name = self._make([_Wanted(keys, query.desc)])
             return self._database.using(name) if name else Sql("")
-        self._make([_Wanted((key,), query.desc) for key in filtered if key.section != "field"])
+        self._make([_Wanted((key,)) for key in filtered if key.section != "field"])
         return Sql("")
 
     def cover(self, query: Query, keys: Sequence[Key], metrics: Sequence[Key], filtered: Sequence[Key]) -> Cover | None:

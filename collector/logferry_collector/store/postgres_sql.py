@@ -122,7 +122,7 @@ class PostgresSQL:
         metrics = [Sql(f"r.m{place}") for place in range(len(measured))]
         return Cover(Sql(f'"{name}" r'), keys, metrics, held)
 
-    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool | None) -> None:
         first = operands[0]._replace(column=Sql(operands[0].column.text.removeprefix("r.")))
         order = "DESC NULLS LAST" if desc else ""
         session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result ((?) {order})', self.number(first)))

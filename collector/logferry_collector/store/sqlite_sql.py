@@ -41,7 +41,22 @@ class SQLiteSQL:
         if any(str(one).startswith(("[", "{")) for one in values):
             # A list is its JSON to SQLite, and would equal the text of it.
             value = sql("CASE WHEN ? THEN x'00' ELSE ? END", _is_of(operand, "array", "object"), value)
-        return sql(f"(? {'NOT ' * negated}IN (?))", value, joined(", ", map(_bound, values)))
+        listed = sql("? IN (?)", value, joined(", ", [_bound(one) for one in values if not _is_long(one)]))
+        # What is a float to SQLite is compared by its digits, too: seeds have 64 bits without a sign.
+        long = [
+            sql(
+                "? = ? AND (NOT ? OR ? = ?)",
+                value,
+                _bound(one),
+                _is_of(operand, "integer"),
+                self.json(operand),
+                str(one),
+            )
+            for one in values
+            if _is_long(one)
+        ]
+        found = joined(" OR ", [listed, *long])
+        return sql("(? IS NOT NULL AND NOT (?))", value, found) if negated else sql("(?)", found)
 
     def compared(self, operand: Operand, op: str, value: str | float) -> Sql:
         there = _value(operand)
@@ -65,11 +80,13 @@ class SQLiteSQL:
         return sql(f"{'NOT ' * negated}(? AND EXISTS (?))", _is_of(operand, "array"), found)
 
     def ordered(self, operand: Operand, *, desc: bool) -> Sql:
-        return sql(f"? {'DESC' if desc else 'ASC'} NULLS LAST", _value(operand))
+        return sql(f"?, ? {'DESC' if desc else 'ASC'}", _rank(operand), _value(operand))
 
     def grouped(self, operand: Operand) -> Sql:
-        # What is taken out of JSON does not tell true from 1, nor a list from its text.
-        return sql("?, ?", _raw(operand), _is_of(operand, "true", "false", "array", "object"))
+        # What is taken out of JSON does not tell true from 1, nor a list from its text, nor long integers apart.
+        raw = _raw(operand)
+        long = sql("CASE WHEN typeof(?) = 'real' AND ? THEN ? END", raw, _is_of(operand, "integer"), self.json(operand))
+        return sql("?, ?, ?", raw, _is_of(operand, "true", "false", "array", "object"), long)
 
     def json(self, operand: Operand) -> Sql:
         return operand.column if operand.path is None else sql("(? -> ?)", operand.column, _path(operand.path))
@@ -108,9 +125,11 @@ class SQLiteSQL:
         table = sql("result r ?", self.using(name))
         return Cover(table, [*map(self.json, grouped)], [*map(self.taken, measured)], filtered)
 
-    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool) -> None:  # noqa: ARG002
-        values = map(_value, map(_bare, operands))
-        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', joined(", ", values)))
+    def index(self, session: Session, name: str, operands: Sequence[Operand], *, desc: bool | None) -> None:
+        first, *others = map(_bare, operands)
+        leading = _value(first) if desc is None else self.ordered(first, desc=desc)
+        columns = joined(", ", [leading, *map(_value, others)])
+        session.run(sql(f'CREATE INDEX IF NOT EXISTS "{name}" ON result (?)', columns))
 
     def using(self, name: str) -> Sql:
         # SQLite does not see that a limit ends the walk early.
@@ -126,7 +145,16 @@ def _bound(value: str | float) -> str | float:
     """Return a value as SQLite has it: an integer beyond 64 bits is a float there."""
     if isinstance(value, str):
         return sought(value)
-    return float(value) if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63 else value
+    if not _is_long(value):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _is_long(value: str | float) -> bool:
+    return isinstance(value, int) and not -(1 << 63) < value < 1 << 63
 
 
 def _path(path: Sequence[str]) -> Sql:
@@ -147,6 +175,12 @@ def _value(operand: Operand) -> Sql:
         return raw
     infinities = f"WHEN 'Infinity' THEN {_INFINITY} WHEN '-Infinity' THEN -{_INFINITY}"
     return sql(f"CASE ? WHEN 'NaN' THEN NULL {infinities} ELSE ? END", raw, raw)
+
+
+def _rank(operand: Operand) -> Sql:
+    """Return the place of a value's kind in an order, whichever its direction: numbers, text, what is missing."""
+    value = _value(operand)
+    return sql("CASE WHEN ? < '' THEN 0 WHEN ? >= '' THEN 1 ELSE 2 END", value, value)
 
 
 def _figure(raw: Sql, operand: Operand, nan: str) -> Sql:
