@@ -15,6 +15,7 @@ from oracle import WORDS_PER_JOB, Job
 
 _ENDS = {"finish": (1, 0, "COMPLETED"), "fail": (2, 1, "FAILED")}  # verb → (word in the notes, exit code, status)
 _AGAIN_S = 0.3
+_POINT = "LOGFERRY_KILL_POINT"
 _PATIENCE_S = 60.0
 
 
@@ -28,7 +29,7 @@ class Jobs:
         self._root, self._burst, self._environment = root, burst, environment
         (root / "jobs").mkdir()
 
-    def begin(self, kind: str, skew_s: int) -> tuple[Job, subprocess.Popen[bytes]]:
+    def begin(self, kind: str, skew_s: int, point: str) -> tuple[Job, subprocess.Popen[bytes]]:
         job = Job(f"r{len(self.all):04d}", len(self.all) * WORDS_PER_JOB)
         self.all.append(job)
         command = [sys.executable, str(Path(__file__).with_name("job.py")), job.run, str(self._root / "notes")]
@@ -36,7 +37,7 @@ class Jobs:
             # A session of its own: forked children are killed with it.
             return job, subprocess.Popen(
                 [*command, str(job.first), kind, str(self._burst)],
-                env=self._environment(skew_s),
+                env=self._environment(skew_s) | ({_POINT: point} if point else {}),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -50,15 +51,16 @@ class Place:
     """One job at a time; `follow` ends it in some way and says which comes next."""
 
     def __init__(self, jobs: Jobs) -> None:
-        self.kills = 0
+        self.kills = self.named = 0
         self._jobs = jobs
         self._job: Job | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._next: tuple[str, int] | None = None
+        self._next: tuple[str, int, str] | None = None
+        self._is_armed = False
         self._asked = ""
 
-    def follow(self, verb: str, kind: str, skew_s: int) -> None:
-        self._next = kind, skew_s
+    def follow(self, verb: str, kind: str, skew_s: int, point: str) -> None:
+        self._next = kind, skew_s, point
         if verb == "kill":
             self.kill()
         elif verb in _ENDS and self._job and not self._asked:
@@ -67,9 +69,10 @@ class Place:
 
     def tick(self) -> None:
         """Begin the next job where the last one has ended."""
-        if self._process and self._asked and _is_over(self._process):
+        if self._process and (self._asked or self._is_armed) and _is_over(self._process):
             self._end(self._process)
         if self._next and not self._process:
+            self._is_armed = bool(self._next[2])
             (self._job, self._process), self._next = self._jobs.begin(*self._next), None
 
     def kill(self) -> None:
@@ -79,6 +82,7 @@ class Place:
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """End the job with all of its children, and note what its result may say."""
+        by_itself = self._is_armed and _is_over(process)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         job, code, asked = self._job, process.wait(), self._asked
@@ -90,9 +94,13 @@ class Place:
             job.ends.add(status)
         elif code == -signal.SIGKILL:
             job.ends |= {"KILLED", status}
+            if by_itself:
+                self.named += 1
+                # A child that joined while it was dead has taken the run over, and ended it as it was told.
+                job.ends.add("COMPLETED")
         else:
             self._jobs.unexpected.append(f"{job.run} ended with {code}: {said[-2000:]}")
-        self._job, self._process, self._asked = None, None, ""
+        self._job, self._process, self._asked, self._is_armed = None, None, "", False
 
     def end(self) -> None:
         self._next = None
@@ -104,6 +112,7 @@ class Place:
         if self._process and self._job:
             os.kill(self._process.pid, signal.SIGKILL)  # Popen's own way would reap it
             self.kills += 1
+            self._is_armed = False
             # A child that joins later may take the run over, and end it as it is told.
             self._job.ends |= {"KILLED", "COMPLETED"}
 
@@ -128,8 +137,9 @@ class Service:
     """The agent, or the collector."""
 
     def __init__(self, verb: str, root: Path, env: dict[str, str]) -> None:
-        self.kills = 0
+        self.kills = self.named = 0
         self.unexpected: list[str] = []
+        self._point, self._is_armed = "", False
         self._verb, self._log, self._env = verb, root / f"{verb}.log", env
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at = 0.0
@@ -138,19 +148,29 @@ class Service:
     def tick(self, *, excused: bool) -> None:
         """Start it where it has ended, however that was; `excused`: a disk is full, so none may be able to."""
         if self._process and self._process.poll() is not None:
-            if not self._asked and not excused:
+            if not self._asked and self._is_armed and self._process.returncode == -signal.SIGKILL:
+                self.named += 1
+            elif not self._asked and not excused:
                 self.unexpected.append(f"{self._verb} ended by itself with {self._process.returncode}, see {self._log}")
             self._process, self._asked = None, False
             self._start_at = max(self._start_at, time.monotonic() + _AGAIN_S * excused)
         if self._process is None and time.monotonic() >= self._start_at:
             with self._log.open("ab") as log:
                 command = [sys.executable, "-m", "logferry", self._verb]
-                self._process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+                env = self._env | ({_POINT: self._point} if self._point else {})
+                self._process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+            self._is_armed, self._point, self._asked = bool(self._point), "", False
 
-    def kill(self, away_s: float) -> None:
+    def kill(self, away_s: float, point: str = "") -> None:
+        """Kill it; when it is back, it ends itself at the point, if one is given."""
         self._end_by(signal.SIGKILL)
         self.kills += 1
+        self._point = point
         self._start_at = time.monotonic() + away_s
+
+    def disarm(self) -> None:
+        if self._is_armed or self._point:
+            self.kill(0)
 
     def drain(self) -> None:
         self._end_by(signal.SIGTERM)

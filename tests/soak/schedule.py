@@ -10,6 +10,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from logferry.killpoints import POINTS
+
 PLACES = 4
 KINDS = ("alone", "threads", "forks", "spawned", "tasks")
 SERVICES = ("agent", "collector")
@@ -24,11 +26,25 @@ _SHARES = {
     "fill": 40, "shift": 40, "level": 40,
 }  # fmt: skip
 _GAP_S = (0.05, 0.5)
+# Who passes which points, by the first word of their names: those of what a soak does.
+_PASSES = {
+    "job": {"spool", "segment", "head", "roll", "trim", "result", "takeover", "run", "finish", "child"},
+    "agent": {
+        "journal", "ack", "recovery", "adopt", "remove", "log", "checkpoint", "rotate", "compress", "settle", "result",
+    },
+    "collector": {"hints", "ingest"},
+}  # fmt: skip
+# How often a process is to end itself at such a point, and at which passage.
+_ARMED = 0.3
+_PASSAGES = (1, 1, 1, 2, 3, 7, 20)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do: `verb` to `target` at `at_s` after the start, for `for_s` where it has an end."""
+    """One thing to do: `verb` to `target` at `at_s` after the start, for `for_s` where it has an end.
+
+    `point`: what comes next in that place, or the service when it is back, ends itself there (NAME:N); mostly empty.
+    """
 
     at_s: float
     verb: str
@@ -36,6 +52,7 @@ class Action:
     kind: str = ""
     number: int = 0
     for_s: float = 0.0
+    point: str = ""
 
 
 def schedule(seed: int, seconds: float) -> list[Action]:
@@ -52,12 +69,13 @@ def _actions(chance: random.Random, seconds: float) -> Iterator[Action]:
         (verb,) = chance.choices(list(_SHARES), weights=list(_SHARES.values()))
         for_s = chance.uniform(0.1, longest_s)
         if verb in {"kill", "finish", "fail"}:
-            yield Action(at_s, verb, str(chance.randrange(PLACES)), *_job(chance))
+            yield Action(at_s, verb, str(chance.randrange(PLACES)), *_job(chance), point=_point(chance, "job"))
         elif verb == "orphan":
             yield Action(at_s, verb, str(chance.randrange(PLACES)))
         elif verb in SERVICES:
             # Mostly back at once, sometimes away for long.
-            yield Action(at_s, "kill service", verb, for_s=for_s if chance.random() < 0.2 else 0.0)
+            away_s = for_s if chance.random() < 0.2 else 0.0
+            yield Action(at_s, "kill service", verb, for_s=away_s, point=_point(chance, verb))
         elif verb == "drain":
             yield Action(at_s, verb, chance.choice(SERVICES))
         elif verb == "stop":
@@ -73,6 +91,13 @@ def _actions(chance: random.Random, seconds: float) -> Iterator[Action]:
         elif verb == "level":
             yield Action(at_s, verb, chance.choice(["DEBUG", "INFO", "--reset"]))
         at_s += chance.uniform(*_GAP_S)
+
+
+def _point(chance: random.Random, who: str) -> str:
+    if chance.random() >= _ARMED:
+        return ""
+    name = chance.choice([name for name in POINTS if name.partition(".")[0] in _PASSES[who]])
+    return f"{name}:{chance.choice(_PASSAGES)}"
 
 
 def _job(chance: random.Random) -> tuple[str, int]:

@@ -71,6 +71,11 @@ class Soak:
     def kills(self) -> int:
         return sum(one.kills for one in [*self.places, *self.services.values()])
 
+    @property
+    def named(self) -> int:
+        """How many ended themselves at a point of the code that has a name."""
+        return sum(one.named for one in [*self.places, *self.services.values()])
+
     def run(self) -> bool:
         """Do everything, in time or later; then let it settle, and say whether it did."""
         began = time.monotonic()
@@ -96,11 +101,11 @@ class Soak:
     def do(self, action: Action) -> None:
         place = self.places[int(action.target)] if action.target.isdigit() else None
         if action.verb in {"begin", "kill", "finish", "fail"} and place:
-            place.follow(action.verb, action.kind, action.number)
+            place.follow(action.verb, action.kind, action.number, action.point)
         elif action.verb in {"orphan", "stop", "resume"}:
             getattr(place or self.services[action.target], action.verb)()
         elif action.verb == "kill service":
-            self.services[action.target].kill(action.for_s)
+            self.services[action.target].kill(action.for_s, action.point)
         elif action.verb == "drain":
             self.services[action.target].drain()
         elif action.verb == "fill":
@@ -129,6 +134,7 @@ class Soak:
         end = time.monotonic() + SETTLE_S
         for service in self.services.values():
             service.resume()
+            service.disarm()
         while not (settled := self.is_settled()) and time.monotonic() < end:
             self.tick()
             time.sleep(0.2)
@@ -201,7 +207,7 @@ def main() -> int:
     disks = f"fills={done['fill']}" if not no_disks else f"fills=left out ({no_disks})"
     print(
         f"soak seed={seed} seconds={options.seconds:.0f} runs={len(soak.jobs.all)} kills={soak.kills} "
-        f"stops={done['stop']} {disks} shifts={done['shift']} levels={done['level']} "
+        f"named={soak.named} stops={done['stop']} {disks} shifts={done['shift']} levels={done['level']} "
         f"{verdict} settled={'yes' if settled else 'no'}"
     )
     if says:
