@@ -10,8 +10,6 @@ frame of the agent's wakes it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import zlib
 from collections import deque
@@ -131,7 +129,6 @@ class Shipper:
     # --- on the thread ---
 
     def _run(self) -> None:
-        _give_way()
         try:
             with connected(self._address) as dealer:
                 self._loop(dealer)
@@ -311,14 +308,6 @@ _HANDLERS: dict[type[Any], Callable[[Shipper, Any], None]] = {
     wire.Who: Shipper._on_who,  # noqa: SLF001
     wire.Level: Shipper._on_level,  # noqa: SLF001
 }
-
-
-def _give_way() -> None:
-    """Have this thread, and those that ZeroMQ starts from here, wake up without taking a processor from the job's."""
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # a sandbox forbids it
-            if os.sched_getscheduler(0) == os.SCHED_OTHER:
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _batch(producer: str, found: Unsent) -> wire.Batch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -190,17 +189,6 @@ def test_an_agent_that_is_too_busy_to_answer_is_not_missed_until_a_minute_has_pa
         busy.communicate(b"\n")
     assert str(node_dir / "spool") in said
     assert "start one" not in said
-
-
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
-def test_the_threads_behind_a_run_take_no_processor_from_the_jobs_own(agent: FakeAgent, home: Path) -> None:
-    before = {int(name) for name in os.listdir("/proc/self/task")}
-    with logferry.init("exp", run_id="r"):
-        agent.until(lambda: "ExperimentStarted" in agent.names)
-        behind = {int(name) for name in os.listdir("/proc/self/task")} - before
-        assert len(behind) >= 3  # the shipper, and two of ZeroMQ
-        assert {os.sched_getscheduler(one) for one in behind} == {os.SCHED_BATCH}
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, agent: FakeAgent) -> None:
