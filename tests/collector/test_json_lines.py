@@ -116,6 +116,30 @@ def test_an_edit_far_before_the_cursor_is_read_anew(place: Place) -> None:
     assert ("r9" in place.ids(), "r1" in place.ids()) == (True, False)
 
 
+def test_an_edit_just_before_the_cursor_of_a_long_file_that_grows_is_read_anew(place: Place) -> None:
+    place.append(FILE, *(row(number, notes="n" * 1000) for number in range(100, 200)), row(1))
+    place.collect()
+    path = place.home.results / FILE
+    with path.open("r+b") as file:
+        file.write(path.read_bytes().replace(b'"r1"', b'"r9"'))
+    place.append(FILE, row(2))
+    place.collect()
+    assert [run in place.ids() for run in ("r1", "r9", "r2")] == [False, True, True]
+
+
+def test_a_file_that_was_renamed_and_written_anew_is_another_one(place: Place) -> None:
+    place.append(FILE, row(1))
+    place.collect()
+    path = place.home.results / FILE
+    other = path.with_name("other.jsonl")
+    path.rename(other)
+    with other.open("r+b") as file:  # its inode stays, and it is longer than it was
+        file.truncate(0)
+    place.append("e/other.jsonl", row(2), row(3), row(4))
+    place.collect()
+    assert place.ids() == ["r1", "r2", "r3", "r4"]
+
+
 def test_a_rotated_file_keeps_its_rows_and_the_new_one_begins(place: Place) -> None:
     place.append(FILE, row(1))
     place.collect()
