@@ -6,6 +6,7 @@ undone by a power cut (`synchronous=NORMAL`), rows and cursor together, so that 
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from logferry_collector.store.migrations import check_version, migrate
 from logferry_collector.store.sqlite_schema import STEPS
 from logferry_collector.store.sqlite_sql import SQLiteSQL
 
+_UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -45,9 +47,10 @@ class SQLite(SQLiteSQL):
         self.path = path
         with self._reaching():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+            self._still: os.stat_result | None = None
+            self.connection = self._connected(busy_s)
         try:
-            self._migrate(busy_s)
+            self._migrate()
             with self._reaching():
                 self.connection.execute("PRAGMA synchronous = NORMAL")
                 self._identity = _identity(path)
@@ -62,9 +65,35 @@ class SQLite(SQLiteSQL):
     def url(self) -> str:
         return str(self.path)
 
-    def _migrate(self, busy_s: float) -> None:
+    def _connected(self, busy_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None)
+        try:
+            _use_wal(connection, busy_s)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if (
+                error.sqlite_errorcode & 0xFF not in _UNWRITABLE
+                or not self.path.exists()
+                or _log_of(self.path).exists()
+            ):
+                raise
+            # SQLite keeps its log beside the file. Who may not write there reads the file as it lies, while it does.
+            self._still = self.path.stat()
+            return sqlite3.connect(f"file:{_quoted(self.path)}?immutable=1", uri=True, isolation_level=None)
+        return connection
+
+    def _check_still(self) -> None:
+        if self._still is None:
+            return
+        now = self.path.stat()
+        if _log_of(self.path).exists() or (now.st_mtime_ns, now.st_size) != (
+            self._still.st_mtime_ns,
+            self._still.st_size,
+        ):
+            raise StoreDownError(f"store {self.path}: was written to while it was read; ask again")
+
+    def _migrate(self) -> None:
         with self._reaching():
-            _use_wal(self.connection, busy_s)
             if check_version(self._version(), STEPS, f"store {self.path}"):
                 return
         with self.writing() as session:
@@ -95,9 +124,11 @@ class SQLite(SQLiteSQL):
     def rows(self, statement: Sql) -> Iterator[tuple[Any, ...]]:
         with self._reaching():
             yield from self.connection.execute(_text(statement), statement.bound)
+            self._check_still()
 
     def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-        connection = sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, timeout=10)
+        how = "mode=ro" if self._still is None else "immutable=1"
+        connection = sqlite3.connect(f"file:{_quoted(self.path)}?{how}", uri=True, timeout=10)
         connection.execute("PRAGMA query_only = ON")
         # query_only alone would still let a query attach, and so create, other files.
         connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
@@ -110,6 +141,7 @@ class SQLite(SQLiteSQL):
             cursor = connection.execute(query)
             yield [column[0] for column in cursor.description or ()]
             yield from cursor
+            self._check_still()
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "I/O" in str(error):
                 raise StoreDownError(f"store {self.path}: {error}") from error
@@ -181,6 +213,10 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
@@ -196,8 +232,8 @@ def _use_wal(connection: sqlite3.Connection, busy_s: float) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if time.monotonic() > deadline or error.sqlite_errorcode & 0xFF in _UNWRITABLE:
                 raise
             time.sleep(0.01)
         else:
