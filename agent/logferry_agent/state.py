@@ -6,8 +6,8 @@ SQLite, WAL, `synchronous=FULL`: a commit that returned survives the machine. Ta
     results   one row per (experiment, run) whose result is not settled: the newest document that passed by, the seals
               of the run's producers, and whether something is due
     levels    overrides by `logferry level`: (experiment, run or ""), level
-    meta      `dispatched`: the journal position before which every output has a checkpoint; `salvage_end`: the one up
-              to which one without a checkpoint may have files all the same, because an earlier database was lost
+    meta      `dispatched`: the journal position before which every output has a checkpoint; `salvage_end`: not 0 where
+              one without a checkpoint may have files all the same, because an earlier database was lost
 
 Invariants: the checkpoint of an output, and what must happen because of the records that it covers (results), are
 committed together. A database that cannot be read is set aside as `state.db.bad-<time>` and begun anew; the journal
@@ -174,7 +174,7 @@ class State:
         return int(row[0]) if row else 0
 
     def salvage_end(self, durable: int) -> int:
-        """Return the position up to which outputs without a checkpoint may have files: `durable` in a new database.
+        """Return the end of the journal that an earlier database knew, 0 where there was none: `durable` in a new one.
 
         That is noted before the first checkpoint: a crash after it must not take the other outputs for new ones.
         """

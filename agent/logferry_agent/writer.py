@@ -102,8 +102,9 @@ class Writer:
         self._eager: dict[tuple[str, str], float] = {}
         # What an earlier life left in the journal, which is not appended to before this is built.
         self._replay_end = journal.durable
-        # The journal knows of an earlier life and the database does not: the files say where they stand.
-        self._is_salvaging = state.dispatched() < state.salvage_end(self._replay_end)
+        # The journal knew of an earlier life and the database did not: of a run without a checkpoint, which may have
+        # been quiet since, the files say where it stands.
+        self._is_salvaging = state.salvage_end(self._replay_end) > 0
         self._state_problem: Problem | None = None
         self._asked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None

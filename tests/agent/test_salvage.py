@@ -25,13 +25,14 @@ async def _first_part(one: Rig) -> Path:
     return one.run_logs().path / "node7.jsonl"
 
 
-async def _two_runs(root: Path) -> None:
+async def _two_runs(root: Path, *, lose: bool = True) -> None:
     async with rig(root) as one:
         await _first_part(one)
         one.hello("bbbbbbbb", run="run2")
         one.steps("bbbbbbbb", 1, 10)
         await one.quiet()
-    lose_database(root)
+    if lose:
+        lose_database(root)
 
 
 def lose_database(root: Path) -> None:
@@ -156,5 +157,26 @@ def test_retention_leaves_the_file_of_an_output_that_has_not_learnt_where_it_sta
             fs.heal()
             await one.quiet()
             assert one.seqs() == NUMBERS
+
+    asyncio.run(main())
+
+
+def test_a_run_that_was_quiet_when_the_database_was_lost_goes_on_in_its_file_whenever_that_is(root: Path) -> None:
+    """Its records had left the journal, so nothing was known of it until it logged again, some lives later."""
+
+    async def main() -> None:
+        await _two_runs(root, lose=False)
+        for first, is_lost in ((11, False), (21, True), (31, False), (41, False)):
+            if is_lost:
+                lose_database(root)
+            async with rig(root) as one:
+                one.steps("bbbbbbbb", first, first + 9)
+                await one.quiet()
+                one.journal.trim(one.writer.least_position())
+        async with rig(root) as one:
+            one.steps("aaaaaaaa", 11, 20)
+            await one.quiet()
+            assert one.seqs() == NUMBERS
+            assert os.listdir(one.run_logs().path) == ["node7.jsonl"]
 
     asyncio.run(main())
