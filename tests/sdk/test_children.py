@@ -209,3 +209,21 @@ def test_a_child_leaves_by_sys_exit_while_its_parent_goes_on(node: Node) -> None
     )
     _check(node, code, "parent", "child", "end")
     assert {"code": 4, "exception": "SystemExit: 4"} in [end["exit"] for end in named(node, "logferry.end")]
+
+
+def test_the_runs_thread_imports_nothing_that_a_child_could_be_forked_in_the_middle_of(node: Node) -> None:
+    """The child would wait for ever for a module that nobody in it finishes importing."""
+    node.agent()
+    job = node.run_job(
+        "import sys, threading\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if threading.current_thread().name.startswith('logferry-'): print(name)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import logferry\n"
+        "with logferry.init('exp', run_id='r', config={'a': 1}) as run:\n"
+        "    for number in range(20_000): run.info('Tick', number=number)\n"
+        "    run.result({'loss': 1})\n"
+        "    run.flush('written', 20)\n"
+    )
+    assert (job.returncode, job.stdout, job.stderr) == (0, "", "")
