@@ -151,7 +151,7 @@ def test_retention_leaves_the_file_of_an_output_that_has_not_learnt_where_it_sta
         fs.fail("pread", errno.EIO, "run1", times=10**9)
         async with rig(root, fs, keep_bytes=1024) as one:
             one.steps("aaaaaaaa", 11, 20)
-            await one.until(one.writer.held)
+            await one.until(one.writer.held_runs)
             assert str(one.run_logs().path / "node7.jsonl") not in map(str, await one.writer.prune())
             assert {problem.what for problem in one.writer.held()} == {"output", "retention"}
             fs.heal()
