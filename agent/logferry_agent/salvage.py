@@ -21,8 +21,9 @@ from logferry_agent.chunk import is_of_run, newest
 from logferry_agent.fs import FileSystem, said
 from logferry_agent.logfile import TAIL_BYTES, LogFile, way_to
 from logferry_agent.logset import UNREADABLE, RunLogs, blocks
+from logferry_agent.prune import pruned
 from logferry_agent.rotation import in_order
-from logferry_agent.scan import Scan, system_lines
+from logferry_agent.scan import AGENT_NAME, Scan, system_lines
 from logferry_agent.state import Checkpoint, Cursor, Key, Unsettled
 
 _log = logging.getLogger(__name__)
@@ -59,12 +60,35 @@ def salvage(fs: FileSystem, logs: Path, host: str, key: Key) -> tuple[Checkpoint
                 "%s is damaged, what it holds from there on is not known: %s", directory / log.name, said(error)
             )
             sound = False
-    cursors = {name: Cursor(one.last, one.lines) for name, one in scan.producers.items()}
+    cursors = _beyond_pruned(
+        {name: Cursor(one.last, one.lines) for name, one in scan.producers.items()}, directory, key
+    )
     standing = Checkpoint(*key, rotations=max((log.number for log in found), default=0), cursors=cursors)
     if sound and found[-1].current:
         standing = _in_file(fs, standing, logs, directory / found[-1].name, found[-1].variant, size)
     seals = {name: one.seal for name, one in scan.producers.items() if one.seal}
     return standing, _unsettled(key, documents, seals)
+
+
+def _beyond_pruned(cursors: dict[str, Cursor], directory: Path, key: Key) -> dict[str, Cursor]:
+    """Return the cursors with what is written down of removed files: the journal may still hold those lines."""
+    try:
+        notes = pruned(RunLogs(key.experiment, key.run, directory))
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno not in {*_NO_LOG, errno.ENOENT}:
+            raise
+        return cursors
+    for note in notes:
+        for name, ranges in note["producers"].items():
+            last, lines = cursors.get(name, Cursor(0, 0))
+            lines += sum(end - first + 1 for first, end in ranges)
+            cursors[name] = Cursor(max(last, *(end for _, end in ranges)) if ranges else last, lines)
+        for line in note["system"]:
+            name, _, number = str(line.get("seq")).rpartition("-")
+            if name == AGENT_NAME and number.isdecimal():
+                last, lines = cursors.get(name, Cursor(0, 0))
+                cursors[name] = Cursor(max(last, int(number)), lines)
+    return cursors
 
 
 def _unsettled(key: Key, documents: list[dict[str, Any]], seals: dict[str, dict[str, Any]]) -> Unsettled | None:

@@ -7,11 +7,13 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from logferry_agent import salvage
+from logferry_agent.verify import verify_run
 from support.fakefs import FakeFileSystem
 from support.writerrig import Rig, rig
 
@@ -178,5 +180,33 @@ def test_a_run_that_was_quiet_when_the_database_was_lost_goes_on_in_its_file_whe
             await one.quiet()
             assert one.seqs() == NUMBERS
             assert os.listdir(one.run_logs().path) == ["node7.jsonl"]
+
+    asyncio.run(main())
+
+
+def test_lines_whose_files_retention_removed_do_not_come_again_when_the_database_is_lost(root: Path) -> None:
+    """The journal may hold them longer than the files."""
+
+    async def main() -> None:
+        config = {"rotate_bytes": 4096, "compress": "none", "final_after_s": 0}
+        async with rig(root, **config) as one:
+            one.hello("aaaaaaaa")
+            one.hello("bbbbbbbb")
+            one.steps("aaaaaaaa", 1, 60)
+            one.seal("aaaaaaaa", 60)
+            await one.quiet()
+            for first in range(1, 181, 60):
+                one.steps("bbbbbbbb", first, first + 59)
+                await one.quiet()
+            one.writer.config = replace(one.config, keep_files=1)
+            assert await one.writer.prune()
+            assert b"aaaaaaaa" not in one.raw()
+        lose_database(root)
+        async with rig(root, **config) as one:
+            one.steps("bbbbbbbb", 181, 190)
+            one.seal("bbbbbbbb", 190)
+            await one.quiet()
+            assert b"aaaaaaaa" not in one.raw()
+            assert verify_run(one.run_logs())["complete"]
 
     asyncio.run(main())
