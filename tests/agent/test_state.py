@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,31 @@ def test_a_seal_that_came_while_a_result_was_settled_keeps_it_due(state: State) 
     assert len(state.results_due()) == 1
     state.settled("exp", "run1", seals=2, forget=True)
     assert state.results_due() == []
+
+
+def test_a_document_that_passes_by_later_leaves_what_is_due_due(state: State) -> None:
+    state.commit([], [Unsettled("exp", "run1", None, {"aaaaaaaa": {}})], 3)
+    state.commit([], [Unsettled("exp", "run1", {"revision": 1}, {})], 3)
+    assert state.results_due() == [Unsettled("exp", "run1", {"revision": 1}, {"aaaaaaaa": {}})]
+
+
+def test_a_file_is_current_until_it_is_final_and_so_is_the_name_that_it_is_about_to_have(state: State) -> None:
+    state.commit([replace(ONE, name="n.jsonl", rotating="n.20250101T000000Z-1.jsonl", final=False)], [], 3)
+    assert {name for *_, name in state.current_files()} == {"n.jsonl", "n.20250101T000000Z-1.jsonl"}
+    state.commit([replace(ONE, name="n.jsonl", rotating=None, final=True)], [], 3)
+    assert state.current_files() == set()
+
+
+def test_only_final_checkpoints_are_forgotten(state: State) -> None:
+    text = replace(ONE, kind="text", final=False)
+    state.commit([replace(ONE, kind="jsonl", final=True), text], [], 3)
+    state.forget_outputs(ONE.experiment, ONE.run)
+    assert [state.checkpoint(replace(ONE, kind=kind).key) for kind in ("jsonl", "text")] == [None, text]
+
+
+def test_where_a_lost_database_ended_is_noted_once(state: State) -> None:
+    assert state.salvage_end(7) == 7
+    assert reopened(state).salvage_end(99) == 7
 
 
 def test_overrides_are_set_and_reset(state: State) -> None:
