@@ -38,7 +38,8 @@ class Document:
         producer: the producer's id.
         rank: the process's rank where ranks are known; then rank 0 owns the document and no other.
         first: the document as it is at the start, status `RUNNING`.
-        late: leave a run that is over to the owner who said so: this process was started in it, and is no new attempt.
+        late: this process was started in the run, and is no new attempt: one that is over is left to the owner who said
+            so, and the file is made by whoever began the run, when there is room for it.
 
     """
 
@@ -98,7 +99,9 @@ class Document:
         if self.owner is not None:
             return
         try:
-            if results.create(self._path, self.snapshot()):
+            if self._late and not self._path.exists():
+                self.owner = False
+            elif results.create(self._path, self.snapshot()):
                 self.owner, self._saved = True, 1
             else:
                 self._claim_existing()

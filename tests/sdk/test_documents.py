@@ -52,6 +52,18 @@ def test_a_worker_that_starts_when_its_run_is_over_does_not_make_a_failed_one_co
     assert results.read(part)["metrics"] == {"late": 1}
 
 
+def test_a_worker_leaves_the_file_of_its_run_to_whoever_began_it_though_a_full_disk_delays_it(root: Path) -> None:
+    first = first_document("exp", "r", host="h", started_ns=0, given={})
+    worker = Document(Home(root / "home"), NodeDir(root / "node"), "worker", None, first, late=True)
+    worker.merge({"part": 1}, 0)
+    worker.save()
+    began = _document(root, "began")
+    began.claim()
+    assert (worker.owner, began.owner, _saved(root)["owner"]) == (False, True, "began")
+    (part,) = (root / "home" / "results" / "exp").glob("r.part-*.json")
+    assert results.read(part)["metrics"] == {"part": 1}
+
+
 def test_one_of_eight_processes_that_start_at_once_owns_the_run(node: Node) -> None:
     node.env["LOGFERRY_RUN_ID"] = "shared"
     code = "import logferry, os, sys\nsys.stdin.read()\nrun = logferry.init('exp')\n"
