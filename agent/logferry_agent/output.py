@@ -264,9 +264,9 @@ class Output:
         async with self.lock:
             if self.backlog or self.is_dirty:
                 return
-            await self._file.commit(replace(self.saved, final=True))
             if rotate and self.saved.name:
-                await self._file.rotate()
+                await self._file.rotate()  # first: what is final is not asked again
+            await self._file.commit(replace(self.saved, final=True))
             await self._file.close()
 
     async def rest(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import os
@@ -145,6 +146,29 @@ def test_a_final_file_is_not_active_any_more(root: Path) -> None:
             one.now += 601 * 10**9
             await one.writer._upkeep._finalise()
             assert not one.state.current_files()
+
+    asyncio.run(main())
+
+
+def test_a_last_file_that_cannot_be_renamed_now_is_rotated_and_compressed_later(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_WORTH_COMPRESSING_BYTES", 100)
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.02)
+    fs = FakeFileSystem()
+
+    async def main() -> None:
+        async with rig(root, fs) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 20)
+            one.seal("aaaaaaaa", 20)
+            await one.quiet()
+            for output in one.writer.forget_idle(-1):
+                await output.rest()
+            fs.fail("open", errno.EMFILE, ".jsonl", times=2)
+            one.now += 700 * 10**9
+            await one.until(lambda: any(name.endswith(".zst") for name in os.listdir(one.run_logs().path)))
+            await one.until(lambda: not one.writer.held())
 
     asyncio.run(main())
 
