@@ -71,7 +71,7 @@ def test_the_longest_possible_stop_of_the_disk_is_not_in_a_call(node_dir: Path, 
         "results.replace = lambda *_: time.sleep(60)\n"
         "began = time.monotonic()\n"
         "for n in range(100): run.result({'n': n}); run.info('Tick', n=n)\n"
-        "print(time.monotonic() - began)\n"
+        "print(time.monotonic() - began, flush=True)\n"
         "import os; os._exit(0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

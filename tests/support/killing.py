@@ -115,12 +115,18 @@ def gaps(numbers: list[int]) -> list[tuple[int, int]]:
 
 def lines_of(node: Node, run: str, experiment: str = "kill") -> list[dict[str, Any]]:
     """Return a run's lines: rotated files by their number, then the current one. Without any of logferry's code."""
+    while True:
+        try:
+            return _lines_in(node.home / "logs" / experiment / run)
+        except FileNotFoundError:  # renamed, or compressed, since it was listed
+            continue
 
+
+def _lines_in(directory: Path) -> list[dict[str, Any]]:
     def order(path: Path) -> tuple[int, int]:
         rotated = re.search(r"\.\d{8}T\d{6}\w*-(\d+)\.jsonl", path.name)
         return (0, int(rotated[1])) if rotated else (1, 0)
 
-    directory = node.home / "logs" / experiment / run
     paths = [path for path in directory.glob("[!.]*") if ".jsonl" in path.name] if directory.exists() else []
     found: list[dict[str, Any]] = []
     for path in sorted(paths, key=order):
