@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from measure import Figure, Spread, ns_per_call, percentile
+from measure import Figure, Spread, interleaved, ns_per_call, percentile, ratio
 from node import BenchNode
 
 import logferry
@@ -95,15 +95,12 @@ def forks(rounds: int) -> Figure:
         node.start_agent()
         os.environ.update({key: value for key, value in node.env.items() if key.startswith("LOGFERRY_")})
         run = logferry.init("forks")
-        one = [_in_children(run.info, 1) for _ in range(rounds)]
-        four = [_in_children(run.info, FORKS) for _ in range(rounds)]
+        one, four = (lambda: _in_children(run.info, 1)), (lambda: _in_children(run.info, FORKS))
+        took = interleaved(rounds, one=one, four=four)
         run.finish()
     finally:
         node.close()
-    alone, together = Spread.of(one), Spread.of(four)
-    details: dict[str, float | str] = {"one, ns": alone.median, "four, ns": together.median}
-    name = "call of each of four forked processes ÷ of one"
-    return Figure(name, together.median / alone.median, "×", details=details)
+    return ratio("call of each of four forked processes ÷ of one", took["four"], took["one"])
 
 
 def _in_children(call: Callable[..., None], count: int) -> float:

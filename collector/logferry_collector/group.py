@@ -127,7 +127,10 @@ class Groups:
         return self.metrics.get(key) or self.keys[key]
 
     def sort(self, name: str | None, *, desc: bool = False) -> None:
-        """Sort by a key, by `n`, by an aggregate (`acc.std`) or a metric's mean; what has none, and NaN, come last."""
+        """Sort by a key, by `n`, by an aggregate (`acc.std`) or a metric's mean.
+
+        Numbers come before text, and what has none, and NaN, last, both ways.
+        """
         if name is None:
             return
         found = self.name_of(name)
@@ -137,7 +140,9 @@ class Groups:
             )
         last = [row for row in self.rows if row.get(found) is None or row[found] != row[found]]
         there = [row for row in self.rows if row.get(found) is not None and row[found] == row[found]]
-        self.rows = sorted(there, key=lambda row: _rank(row[found]), reverse=desc) + last
+        there.sort(key=lambda row: _rank(row[found]), reverse=desc)
+        # Stable: text goes behind numbers, each in the order that it has.
+        self.rows = sorted(there, key=lambda row: _rank(row[found])[0]) + last
 
     def _names(self) -> set[str]:
         return {name for row in self.rows for name in row}

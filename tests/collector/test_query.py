@@ -78,6 +78,18 @@ def test_a_seed_that_ran_twice_counts_once(place: Place) -> None:
     assert next(iter(place.reader.results().group("experiment_id", over=None)))["n"] == 3
 
 
+def test_groups_sorted_either_way_have_numbers_before_text_and_what_lacks_the_key_last(place: Place) -> None:
+    for number, width in enumerate([2, "wide", 10, None, "deep"]):
+        place.write(f"e/r{number}.json", {"config": {"width": width}, "metrics": {"acc": 0.5}})
+    place.collect()
+    groups = place.reader.results().group("width")
+    orders = []
+    for desc in (False, True):
+        groups.sort("width", desc=desc)
+        orders.append([row["width"] for row in groups])
+    assert orders == [[2, 10, "deep", "wide", None], [10, 2, "wide", "deep", None]]
+
+
 def test_groups_tell_true_from_one_and_know_lists_and_long_integers(place: Place) -> None:
     for value in (True, 1, 1.0, [1, 2], [1, 2], {"a": 1}, 2**64 - 1, None):
         place.append("e/r.jsonl", {"config": {"x": value}, "metrics": {"m": 1}})
