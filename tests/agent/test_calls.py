@@ -139,3 +139,17 @@ def test_a_caller_that_was_cancelled_disturbs_no_other() -> None:
 
 def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("test-")]
+
+
+def test_a_call_that_waits_behind_calls_that_hang_gets_their_place_though_none_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.05)
+
+    async def play(calls: Calls, held: Held) -> None:
+        for _ in range(PLACES):
+            place(calls).submit(held)
+        async with asyncio.timeout(5):
+            assert await place(calls).run(abs, -1) == 1
+
+    run(play)

@@ -88,15 +88,21 @@ async def _begun(one: Rig) -> Path:
     return one.run_logs().path / "node7.jsonl"
 
 
+async def _final(one: Rig) -> Path:
+    """Return the one file of a run that has ended, which retention wants to have."""
+    path = await _begun(one)
+    one.seal("aaaaaaaa", 20)
+    await one.quiet()
+    one.now += 10**9
+    await one.writer._upkeep._finalise()
+    one.writer.config = replace(one.config, keep_bytes=1024)
+    return path
+
+
 def test_a_file_that_got_lines_after_it_was_chosen_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with rig(root, final_after_s=0) as one:
-            path = await _begun(one)
-            one.seal("aaaaaaaa", 20)
-            await one.quiet()
-            one.now += 10**9
-            await one.writer._upkeep._finalise()
-            one.writer.config = replace(one.config, keep_bytes=1024)
+            path = await _final(one)
             in_use = one.state.current_files
 
             def late() -> set[tuple[str, str, str]]:  # the run is begun again by another producer
@@ -123,12 +129,7 @@ def test_a_file_that_got_lines_after_it_was_chosen_stays(root: Path, monkeypatch
 def test_after_a_final_file_went_the_next_line_goes_to_a_new_one_and_nothing_was_removed_by_others(root: Path) -> None:
     async def main() -> None:
         async with rig(root, final_after_s=0) as one:
-            path = await _begun(one)
-            one.seal("aaaaaaaa", 20)
-            await one.quiet()
-            one.now += 10**9
-            await one.writer._upkeep._finalise()
-            one.writer.config = replace(one.config, keep_bytes=1024)
+            path = await _final(one)
             assert await one.writer.prune() == [path]
             one.hello("bbbbbbbb")
             one.steps("bbbbbbbb", 1, 5)
