@@ -223,7 +223,8 @@ class Agent:
             _log.error("configuration not changed: %s", error)
             return
         filters = Filters(config, await self._state.call(self._state.levels))
-        await self._writer.reconfigure(config, filters)
+        # With no wait in between, a level that somebody sets is either among these or finds them in force.
+        self._writer.reconfigure(config, filters)
         self._config, self._filters = config, filters
         self._receiver.push_levels()
         _log.info("configuration read again from %s", self._settings.config)

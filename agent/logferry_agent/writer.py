@@ -177,10 +177,8 @@ class Writer:
         needed = (output.backlog.first_needed() for output in self._outputs.values())
         return min([self._dispatcher.position, *(position for position in needed if position is not None)])
 
-    async def reconfigure(self, config: AgentConfig, filters: Filters) -> None:
-        """Use another configuration, after a checkpoint of all outputs: a line is a function of the two."""
-        for output in list(self._outputs.values()):
-            await self._checkpoint(output)
+    def reconfigure(self, config: AgentConfig, filters: Filters) -> None:
+        """Use another configuration: a line of text that is written once more from a checkpoint follows it too."""
         self.config = config
         self.renderer.filters = filters
 

@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 
 from logferry.checks import build
+from logferry.events import CRITICAL, DEBUG, ERROR, INFO, WARNING, level_name
 from logferry_agent.config import AgentConfig
 from logferry_agent.filters import Filters
 from support.writerrig import event, rig
 
+LEVELS = (DEBUG, INFO, WARNING, ERROR, CRITICAL)
 RULES = {
     "levels": [{"experiment": "exp*", "run": "big*", "level": "WARNING"}, {"experiment": "exp*", "level": "INFO"}],
     "text_levels": [{"event": "Batch*", "level": "WARNING"}],
@@ -51,5 +53,23 @@ def test_the_text_file_has_what_the_rules_let_through_and_the_json_lines_have_al
             await one.quiet()
             assert len(one.lines()) == 3
             assert (one.run_logs().path / "node7.log").read_text() == "2025-07-30 13:00:00 [INFO] EpochEnd: i=2\n"
+
+    asyncio.run(main())
+
+
+def test_after_a_kill_what_text_was_not_checkpointed_is_written_as_the_configuration_of_then_says(root: Path) -> None:
+    """Whichever of the two renderings is the longer, nothing of the other is left."""
+
+    async def main() -> None:
+        for life, least in enumerate((DEBUG, ERROR, INFO)):
+            async with rig(root, text=True, text_level=level_name(least), checkpoint_s=60) as one:
+                if not life:
+                    one.hello("aaaaaaaa")
+                    one.events("aaaaaaaa", 1, event("Saved", level=DEBUG))
+                    await one.quiet()
+                    one.events("aaaaaaaa", 2, *(event(f"At{level}", level=level) for level in LEVELS))
+                path = one.run_logs().path / "node7.log"
+                expected = ["Saved", *(f"At{level}" for level in LEVELS if level >= least)]
+                await one.until(lambda: [line.split()[-1] for line in path.read_text().splitlines()] == expected)  # noqa: B023
 
     asyncio.run(main())

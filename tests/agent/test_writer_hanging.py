@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from logferry.events import ERROR
+from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem
 from support.fakefs import FakeFileSystem
-from support.writerrig import rig
+from support.writerrig import event, rig
 
 HELD = 12  # more than there are places for calls
 
@@ -79,6 +81,28 @@ def test_outputs_that_hang_are_said_and_stop_no_other_and_all_is_there_in_the_en
             assert not one.writer.held()
             for number in range(HELD):
                 assert one.seqs(f"held{number}") == [f"aaaaaa{number:02d}-{n}" for n in range(1, 21)]
+
+    asyncio.run(main())
+
+
+def test_another_configuration_is_in_force_although_an_output_hangs(root: Path, fs: Hanging) -> None:
+    async def main() -> None:
+        async with rig(root, fs, text=True) as one:
+            for name, run in (("aaaaaaaa", "held"), ("bbbbbbbb", "free")):
+                one.hello(name, run=run)
+                one.events(name, 1, event("Before"))
+            await one.until(lambda: len(one.writer.held()) == 2)
+            quieter = replace(one.config, text_level=ERROR)
+            one.writer.reconfigure(quieter, Filters(quieter, {}))
+            for name in ("aaaaaaaa", "bbbbbbbb"):
+                one.events(name, 2, event("Hidden"), event("After", level=ERROR))
+            await one.until(lambda: one.written.get("bbbbbbbb") == 3)
+            text = one.run_logs("free").path / "node7.log"
+            await one.until(lambda: "After" in text.read_text())
+            assert [line.split()[-1] for line in text.read_text().splitlines()] == ["Before", "After"]
+            fs.release.set()
+            await one.quiet()
+            assert one.seqs("held") == [f"aaaaaaaa-{n}" for n in range(1, 4)]
 
     asyncio.run(main())
 
