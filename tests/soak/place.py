@@ -88,7 +88,7 @@ class Place:
         job, code, asked = self._job, process.wait(), self._asked
         assert job
         said = self._jobs.errors_of(job).read_text(errors="replace")
-        job.in_memory = "kept in memory" in said
+        job.in_memory, job.late = "kept in memory" in said, "after its run was finished" in said
         _, expected, status = _ENDS.get(asked, (0, None, "KILLED"))
         if code == expected:
             job.ends.add(status)
