@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import msgpack
 
 from logferry.events import END, SYSTEM
+from logferry_agent.payload import event_bytes, record_end
 from logferry_agent.segment import AGENT, EVENTS, HELLO, Entry, Record
 
 AGENT_NAME = "agent"
 SEAL = "logferry.seal"
 # A traceback's beginning and more; of a forged end no more than that.
 _MAX_TEXT, _MAX_KEYS = 8192, 8
+_END = END.encode()
 _EVENT = (int, int, str, str | None, dict)
 # Without these nothing can be done for a producer.
 _NEEDED = {"experiment_id": str, "run_id": str, "host": str, "spool": str, "pid": int}
@@ -128,15 +130,17 @@ def end_of(payload: bytes) -> dict[str, Any] | None:
 
     It need not be the last: a process may log on while its interpreter is taken down.
     """
-    if END.encode() not in payload:
-        return None
-    try:
-        unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(payload))
-        unpacker.feed(payload)
-        events = [*unpacker][2::3]
-    except (ValueError, TypeError, RecursionError):  # not ours to judge here: the writer marks it
-        return None
-    return next((_known_end(event[4]) for event in reversed(events) if _is_end(event)), None)
+    found, position, mentioned = None, 0, payload.find(_END)
+    while mentioned >= 0:
+        end = record_end(payload, position)
+        if not end:  # not ours to judge here: the writer marks it
+            break
+        if end > mentioned:
+            event = _unpacked(event_bytes(payload, position, end))
+            found = _known_end(event[4]) if _is_end(event) else found
+            mentioned = payload.find(_END, end)
+        position = end
+    return found
 
 
 def _is_end(event: Any) -> bool:

@@ -9,7 +9,8 @@ record gives exactly one line, or is counted in one `logferry.gap` line (`lost` 
 raises, whatever a producer sent: what cannot be decoded is a gap line `malformed`, its bytes are handed back.
 
 Two ways lead to the same bytes, where records are as long as they say. The fast one takes a whole payload in few
-steps per event and gives up as soon as anything is unusual; then the slow one takes the payload record by record.
+steps per event and gives up as soon as anything is unusual; then it tries a few records at a time, and the slow one
+takes record by record those among which something is.
 """
 
 from __future__ import annotations
@@ -26,13 +27,11 @@ import orjson
 from logferry.events import CLIPPED, END, GAP, RESERVED_FIELDS, RESULT, SYSTEM, SYSTEM_PREFIX, level_name, plain
 from logferry.events import plain_key as plain_name
 from logferry.results import finite
+from logferry_agent.payload import event_bytes, record_end, records_end
 
 _SECOND = 1_000_000_000
 # No time lies in the second that begins here.
 _NEVER = 1 << 80
-# Each record of a payload is preceded by its length and its CRC as full-width msgpack uint32 (see spool.py).
-_RECORD_HEAD = 10
-_UINT32 = 0xCE
 _UNUSUAL = RESERVED_FIELDS | {CLIPPED}
 _OWN_NAMES = {RESULT: "INFO", END: "INFO", GAP: "WARNING"}
 _NEWLINE = orjson.OPT_APPEND_NEWLINE
@@ -40,6 +39,9 @@ _BETWEEN = orjson.Fragment(b"\n")
 _THOUSAND = [b"%03d" % number for number in range(1000)]
 # A float64 or float32 in msgpack whose exponent is all ones; also found by chance inside other values.
 _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]")
+# A run's first and last event are unusual, and a short run's are in each of its payloads. So many records are taken
+# the slow way because of one; fewer would cost more in tries than they save.
+_FEW = 32
 # Beginnings of lines by level, name and message-less form; programs use few names, hostile ones must not fill memory.
 _MAX_HEADS = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,12 +69,29 @@ class LineMaker:
 
     def events(self, producer: str, first: int, events: int, payload: bytes, after: int = 0) -> Rendered:
         """Render the events `first … first + events - 1` of `producer` that are numbered above `after`."""
-        if first > after:
-            try:
-                return self._fast(f"{producer}-", first, events, payload)
-            except Exception:  # whatever it is, the slow path finds out which event it concerns
-                pass
-        return _slow(producer, first, events, payload, after)
+        if first <= after:
+            return _slow(producer, first, events, payload, after)
+        return self._whole(producer, first, events, payload) or self._by_few(producer, first, events, payload)
+
+    def _whole(self, producer: str, first: int, events: int, payload: bytes) -> Rendered | None:
+        try:
+            return self._fast(f"{producer}-", first, events, payload)
+        except Exception:  # whatever it is, the slow path finds out which event it concerns
+            return None
+
+    def _by_few(self, producer: str, first: int, events: int, payload: bytes) -> Rendered:
+        found: list[Rendered] = []
+        number, end, position, time_ns = first, first + events, 0, 0
+        while number < end:
+            stop = records_end(payload, position, _FEW) if end - number > _FEW else 0
+            if stop:
+                few, raw = _FEW, payload[position:stop]
+                one = self._whole(producer, number, few, raw)
+            else:  # the last ones, with whatever lies behind them
+                few, raw, one = end - number, payload[position:], None
+            found.append(one or _slow(producer, number, few, raw, 0, time_ns))
+            number, position, time_ns = number + few, stop, math.floor(found[-1].time_ns)
+        return _joined(found)
 
     def _fast(self, tag: str, first: int, events: int, payload: bytes) -> Rendered:
         # Everything as one array in, all fields as one array out: a call for each event costs more than its work.
@@ -152,20 +171,31 @@ def _users_name(name: str) -> str:
     return f"_{name}" if name.startswith(SYSTEM_PREFIX) else name
 
 
-def _slow(producer: str, first: int, events: int, payload: bytes, after: int) -> Rendered:
+def _joined(parts: list[Rendered]) -> Rendered:
+    return Rendered(
+        b"".join(part.data for part in parts),
+        sum(part.lines for part in parts),
+        parts[-1].time_ns,
+        [document for part in parts for document in part.documents],
+        [data for part in parts for data in part.bad],
+    )
+
+
+def _slow(producer: str, first: int, events: int, payload: bytes, after: int, time_ns: int = 0) -> Rendered:
+    """Render record by record; `time_ns` is that of the event before, for what has no time of its own."""
     lines: list[bytes] = []
     bad: list[bytes] = []
     documents: list[dict[str, Any]] = []
-    position, time_ns, rendered = 0, 0, 0
+    position, rendered = 0, 0
     end = first + events
     for number in range(first, end):
-        stop = _record_end(payload, position)
+        stop = record_end(payload, position)
         if not stop:  # where the next record begins is not known: the rest is one gap
             start = max(number, after + 1)
             lines.append(_malformed(time_ns, producer, start, end - 1))
             bad.append(payload[position:])
             break
-        raw, position = payload[position + _RECORD_HEAD : stop], stop
+        raw, position = event_bytes(payload, position, stop), stop
         if number <= after:
             continue
         try:
@@ -181,18 +211,9 @@ def _slow(producer: str, first: int, events: int, payload: bytes, after: int) ->
     return Rendered(b"".join(lines), rendered, time_ns, documents, bad)
 
 
-def _record_end(payload: bytes, position: int) -> int:
-    """Return where the record at `position` ends, 0 if there is none."""
-    head = payload[position : position + _RECORD_HEAD]
-    if len(head) < _RECORD_HEAD or head[0] != _UINT32 or head[5] != _UINT32:
-        return 0
-    end = position + _RECORD_HEAD + int.from_bytes(head[1:5])
-    return end if end <= len(payload) else 0
-
-
 def _first_time(payload: bytes) -> int:
     try:
-        raw = payload[_RECORD_HEAD : _record_end(payload, 0)]
+        raw = event_bytes(payload, 0, record_end(payload, 0))
         time_ns = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="backslashreplace")[0]
         time_text(time_ns)
     except Exception:  # a marker without a time is better than none

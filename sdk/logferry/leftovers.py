@@ -16,6 +16,8 @@ from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, 
 from logferry.spool import FIRST_SEGMENT
 from logferry.wire import MAX_COUNT
 
+_ZEROS = bytes(64 << 10)
+
 
 class Slice(NamedTuple):
     """Whole records `first … first + events - 1`, their checksums verified."""
@@ -63,7 +65,7 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
         if hole:
             yield hole
             is_counted = False
-        if hole or not any(data[HEADER.size :]):  # not used; it may have been passed over for one that is larger
+        if hole or is_blank(data, HEADER.size):  # not used; it may have been passed over for one that is larger
             continue
         first = first_number(data)
         if first == 0 and not is_counted:
@@ -84,7 +86,7 @@ def read_dead(directory: Path, after: int, limit_bytes: int) -> Iterator[Slice |
 def _segment(path: Path, expected: int) -> tuple[bytes, Hole | None]:
     """Return a segment's bytes, none where it was never begun, or what is wrong with it as a whole."""
     data = path.read_bytes()
-    if not any(data[: HEADER.size]):  # the producer died while it prepared this one
+    if is_blank(data[: HEADER.size]):  # the producer died while it prepared this one
         return b"", None
     magic, version, _ = HEADER.unpack_from(data.ljust(HEADER.size, b"\0"))
     if magic != MAGIC or version != VERSION:
@@ -129,12 +131,21 @@ def _records(data: bytes, first: int, after: int, limit_bytes: int) -> Generator
 
 def _hole(data: bytes, position: int, end: int, number: int) -> Hole | None:
     """Say what is at a place where no whole record begins: nothing, the last call's torn record, or damage."""
-    if not any(data[position:]):
+    if is_blank(data, position):
         return None
     if end and head_at(data, end)[0] and not _whole_record_in(data[position:end], 1):
         return Hole(number, 1, "checksum", data[position:end])
-    torn = not any(data[end or position + RECORD_HEAD :]) and not _whole_record_in(data, position + 1)
+    torn = is_blank(data, end or position + RECORD_HEAD) and not _whole_record_in(data, position + 1)
     return Hole(number, None, "torn" if torn else "checksum", data[position:].rstrip(b"\0"))
+
+
+def is_blank(data: bytes, position: int = 0) -> bool:
+    """Say whether there are only zeros from `position` on. Asking byte by byte took longer than all else of a spool."""
+    while position < len(data):
+        if not data.startswith(_ZEROS[: len(data) - position], position):
+            return False
+        position += len(_ZEROS)
+    return True
 
 
 def _whole_record_in(data: bytes, start: int) -> bool:

@@ -50,6 +50,15 @@ def test_a_forged_end_is_cut_to_what_a_seal_and_a_segments_header_can_hold(field
         assert isinstance(found["status"], str | None)
 
 
+def test_an_end_is_found_among_others_that_speak_of_one_and_the_last_one_counts() -> None:
+    ends = [record([START_NS, 0, "logferry.end", None, {"status": status}]) for status in ("FAILED", "COMPLETED")]
+    spoken = record(event("logferry.end", text="logferry.end " + ends[0].hex()))
+    quoted = record(event("Other", data=ends[0]))
+    assert end_of(spoken + quoted) is None
+    assert end_of(spoken + ends[0] + spoken + ends[1] + quoted) == {"status": "COMPLETED", "exit": None}
+    assert end_of(ends[0] + b"\xce" + bytes(3) + b"logferry.end") == {"status": "FAILED", "exit": None}
+
+
 def _packed(value: Any) -> bytes:
     """Pack deeper than msgpack's packer goes."""
     depth = 0

@@ -158,3 +158,41 @@ def test_a_time_before_1970_and_one_that_is_no_integer_make_a_line_like_any_othe
     fast = LineMaker().events("aaaaaaaa", 1, 2, payload)
     assert fast.data == lines._slow("aaaaaaaa", 1, 2, payload, 0).data
     assert [json.loads(line)["seq"] for line in fast.data.splitlines()] == ["aaaaaaaa-1", "aaaaaaaa-2"]
+
+
+def _told(found: lines.Rendered) -> tuple[Any, ...]:
+    return found.data, found.lines, math.floor(found.time_ns), [*found.documents], [*found.bad]
+
+
+UNUSUAL: list[Any] = [
+    [START_NS + 5, 0, "logferry.end", None, {"status": "COMPLETED"}],
+    [START_NS + 6, 0, "logferry.gap", None, {"shed": {"DEBUG": 3}}],
+    [START_NS + 7, 20, "A", None, {"level": "mine"}],
+    [START_NS + 8.5, 20, "A", None, {"x": math.nan}],
+    [1, 2, 3],
+    b"\xc1" * 6,
+]
+
+
+@given(st.lists(st.sampled_from([None] * 30 + UNUSUAL), min_size=2 * lines._FEW, max_size=5 * lines._FEW))
+def test_some_unusual_records_among_many_give_the_same_bytes_as_one_record_after_the_other(events: list[Any]) -> None:
+    payload = b"".join(record(one or event(i=number)) for number, one in enumerate(events))
+    found = LineMaker().events("aaaaaaaa", 1, len(events), payload)
+    assert _told(found) == _told(lines._slow("aaaaaaaa", 1, len(events), payload, 0))
+
+
+@given(st.integers(0, 4 * lines._FEW), st.integers(0, 40))
+def test_what_follows_many_records_and_is_none_is_one_gap_wherever_it_begins(whole: int, more: int) -> None:
+    payload = record(UNUSUAL[0]) + b"".join(record(event(i=number)) for number in range(whole)) + b"rubbish"
+    found = LineMaker().events("aaaaaaaa", 1, 1 + whole + more, payload)
+    assert _told(found) == _told(lines._slow("aaaaaaaa", 1, 1 + whole + more, payload, 0))
+
+
+def test_a_runs_first_and_last_record_make_few_others_take_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    slowly: list[str] = []
+    one = lines._one
+    monkeypatch.setattr(lines, "_one", lambda raw, seq, documents: slowly.append(seq) or one(raw, seq, documents))
+    document = [START_NS, 0, "logferry.result", None, {"status": "RUNNING"}]
+    found = render(document, *(event(i=number) for number in range(2000)), UNUSUAL[0])
+    assert [line["seq"] for line in found] == [f"aaaaaaaa-{number}" for number in range(1, 2003)]
+    assert len(slowly) <= 2 * lines._FEW

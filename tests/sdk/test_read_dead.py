@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from logferry.buffer import Buffer, frame
 from logferry.events import INFO
 from logferry.hot import Hot
-from logferry.leftovers import Slice, read_dead
+from logferry.leftovers import Slice, is_blank, read_dead
 
 EVENTS = 3000
 
@@ -38,3 +39,22 @@ def test_what_is_durable_is_passed_over_and_the_rest_follows_without_a_hole(dire
         assert one.first == expected
         expected += one.events or 0
     assert expected == EVENTS + 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 65_535, 65_536, 65_537, 200_000])
+def test_blank_is_what_holds_no_other_byte_than_zero_wherever_it_would_be(size: int) -> None:
+    blank = b"x" * 10 + bytes(size)
+    assert is_blank(blank, 10)
+    assert not is_blank(blank, 9)
+    for place in {0, size // 2, size - 1} if size else ():
+        assert not is_blank(blank[: 10 + place] + b"\1" + blank[11 + place :], 10)
+
+
+def test_room_that_was_allocated_and_not_used_costs_an_adopter_little(directory: Path) -> None:
+    head = next(directory.glob("*.seg")).read_bytes()[:16]
+    for number in range(5):
+        (directory / f"9999999{number}.seg").write_bytes(head.ljust(4 << 20, b"\0"))
+    began = time.process_time()
+    list(read_dead(directory, EVENTS, 64 << 10))
+    # A look at each byte takes a quarter of a second.
+    assert time.process_time() - began < 0.1
