@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from logferry.results import finite
+from logferry_collector.formats.json import decode
+from logferry_collector.store.values import dumped
 from support.collecting import SAMPLE, Place
 
 
@@ -166,3 +173,22 @@ def test_a_new_file_with_the_inode_and_the_bytes_of_a_removed_one_is_another_run
     new.write_text(new.read_text())
     place.collect()
     assert place.ids() == ["r", "s"]
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_VALUES)
+@example(1 << 64)
+@example([-(1 << 63) - 1, {"a": (1 << 63) - 1}])
+@example([None, {"a": float("-inf")}])
+@example({"a": [None, float("nan")], "\ud800": "\udfff"})
+def test_what_is_read_and_kept_is_the_same_whichever_library_is_fast(value: Any) -> None:
+    text = json.dumps(value)
+    read = decode(text.encode())
+    assert json.dumps(read) == json.dumps(json.loads(text, parse_constant=str))
+    assert json.dumps(json.loads(dumped(value))) == json.dumps(finite(value))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import orjson
+
 from logferry.results import MAX_DOCUMENT_BYTES
+from logferry_collector.floats import has_float_beyond
 from logferry_collector.formats.content import MAX_CELLS, BeyondError, Content, Reading, refused, unparsed, whole
 from logferry_collector.formats.oriented import rows_of
 from logferry_collector.records import Parsed
 
 # SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
 MAX_DEPTH = 100
+_LONG = 1 << 63
 # Python writes NaN bare; the string is how a result document says it (see logferry.results).
 _DECODER = json.JSONDecoder(parse_constant=str)
 
@@ -40,8 +45,8 @@ class JSON:
 def decode(data: bytes) -> Any:
     """Return the value that `data` holds.
 
-    The standard library's parser, because faster ones turn integers beyond 64 bits (numpy's seeds) into floats and
-    refuse the NaN that Python itself writes.
+    By the fast parser first; it turns integers beyond 64 bits (numpy's seeds) into floats, and refuses the NaN that
+    Python itself writes. There, and wherever anything is wrong, what the standard library's says counts.
 
     Raises:
         BeyondError: it is nested too deep, or a number is too long.
@@ -49,7 +54,12 @@ def decode(data: bytes) -> Any:
 
     """
     try:
-        value = _DECODER.decode(data.decode("utf-8-sig"))
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            value = math.inf
+        if has_float_beyond(_LONG, value):
+            value = _DECODER.decode(data.decode("utf-8-sig"))
     except RecursionError:
         raise BeyondError(f"nested deeper than {MAX_DEPTH}") from None
     except (json.JSONDecodeError, UnicodeDecodeError):

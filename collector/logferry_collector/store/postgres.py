@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError, shown
@@ -171,14 +172,16 @@ class _Session:
         return cursor.fetchall() if cursor.description else []
 
     def insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
-        rows = list(rows)
+        rest = iter(rows)
+        first = list(islice(rest, _COPY_FROM_ROWS))
         with self._connection.cursor() as cursor:
-            if len(rows) < _COPY_FROM_ROWS:
+            if len(first) < _COPY_FROM_ROWS:
                 places = ",".join(["%s"] * (columns.count(",") + 1))
-                cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})".encode(), rows)
+                cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})".encode(), first)
                 return
+            # The server puts rows in while later ones are made here.
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
-                for row in rows:
+                for row in chain(first, rest):
                     copy.write_row(row)
 
     def note(self, table: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from math import inf
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import orjson
 
 from logferry.results import finite
+from logferry_collector.floats import has_float_beyond
 
 # The fast one knows types that JSON does not; the other one says what is wrong with them.
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -47,7 +49,7 @@ def dumped(value: Any) -> str:
     """Return compact JSON that any store can keep: a lone surrogate stays the escape that it was."""
     with suppress(orjson.JSONEncodeError):  # what it refuses: longer integers, lone surrogates
         text = orjson.dumps(value, option=_AS_JSON).decode()
-        if "null" not in text:  # it writes that for infinities too
+        if "null" not in text or not has_float_beyond(inf, value):  # it writes null for infinities too
             return text
     try:
         text = _ENCODER.encode(value)

@@ -62,8 +62,20 @@ class Writing:
         touched |= dict.fromkeys((one.experiment_id, one.run_id) for _, _, some in records for one in some)
         rejects = {(self._file_of(one), reject.line): reject for one in intakes for reject in one.rejects}
         candidates = self._candidates(touched)
-        rows: list[tuple[Any, ...]] = []
         written: dict[int, Texts] = {}
+        self._session.insert("candidate", CANDIDATE, self._rows(records, candidates, rejects, written))
+        self._session.note("key", self._catalogue.take_new())
+        self._show(candidates, written)
+        self._refuse(rejects)
+
+    def _rows(
+        self,
+        records: list[tuple[int, int, list[Record]]],
+        candidates: dict[_Run, list[Candidate]],
+        rejects: dict[tuple[int, int], Reject],
+        written: dict[int, Texts],
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield rows of `candidate`, and put them among those of their runs; or their records among the rejects."""
         for file, mtime_ns, some in records:
             for record in some:
                 run = candidates[record.experiment_id, record.run_id]
@@ -75,13 +87,10 @@ class Writing:
                 if record.role != Role.EDIT:
                     self._catalogue.add(record.document, made)
                 ids = (record.experiment_id, record.run_id, int(record.role), record.revision, mtime_ns)
-                rows.append((self._next_row, file, record.ordinal, *ids, made.document))
-                run.append(candidate_of(rows[-1], record.document))
+                row = (self._next_row, file, record.ordinal, *ids, made.document)
+                run.append(candidate_of(row, record.document))
                 self._next_row += 1
-        self._session.insert("candidate", CANDIDATE, rows)
-        self._session.note("key", self._catalogue.take_new())
-        self._show(candidates, written)
-        self._refuse(rejects)
+                yield row
 
     def _file_of(self, intake: Intake) -> int:
         return self._files[intake.state.path][0]
@@ -141,7 +150,7 @@ class Writing:
         self._show(self._candidates(runs), {})
 
     def _show(self, runs: dict[_Run, list[Candidate]], written: dict[int, Texts]) -> None:
-        rows = [(*run, *shown) for run, some in runs.items() if (shown := shown_of(some, written)) is not None]
+        rows = ((*run, *shown) for run, some in runs.items() if (shown := shown_of(some, written)) is not None)
         old = self._database.listed({"e": "text", "r": "text"}, list(runs))
         self._session.run(sql("DELETE FROM result WHERE (experiment_id, run_id) IN (SELECT e, r FROM ? AS v)", old))
         self._session.insert("result", RESULT, rows)
