@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from logferry_agent.logset import MAX_LINE_BYTES, UNREADABLE, RunLogs, blocks, say_unreadable, too_long
+from logferry_agent.content import MAX_LINE_BYTES, UNREADABLE, blocks, too_long
+from logferry_agent.logset import RunLogs, say_unreadable
 from logferry_agent.rotation import LogName, in_order
-from logferry_agent.scanner import every
 
 _READ_BYTES = 1 << 20
 # Stands for the beginning of a line that is too long: what begins with it is no UTF-8, so no line.
@@ -43,7 +43,7 @@ class HostTail:
             os.lseek(self._fd, start + last + 1, os.SEEK_SET)
 
     def poll(self, names: list[LogName]) -> Iterator[bytes]:
-        """Yield the lines that are new; `names` are the files that are there now, in order."""
+        """Yield the lines that are new, in blocks; `names` are the files that are there now, in order."""
         yield from self._more()
         pending = [log for log in names if log.unpacked_name not in self._read]
         if self._current and not self._is_current():
@@ -62,8 +62,7 @@ class HostTail:
 
     def _whole(self, log: LogName) -> Iterator[bytes]:
         try:
-            for block in blocks(self._directory / log.name):
-                yield from every(block)
+            yield from blocks(self._directory / log.name)
         except FileNotFoundError:  # compressed meanwhile: the next poll has its new name
             return
         except UNREADABLE as error:
@@ -102,8 +101,11 @@ class HostTail:
 
     def _more(self) -> Iterator[bytes]:
         while self._fd is not None and (data := os.read(self._fd, _READ_BYTES)):
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            yield from lines
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield self._rest + data[:end]
+                self._rest = b""
+            self._rest += data[end:]
             if len(self._rest) > MAX_LINE_BYTES and self._current:
                 path = self._directory / self._current.name
                 say_unreadable(path, too_long(path))
@@ -129,16 +131,13 @@ class RunTail:
                 self._hosts[host] = HostTail(run.path, host)
                 self._hosts[host].skip_to_end(names)
 
-    def poll(self) -> list[list[bytes]]:
-        """Return the new lines, one list for each host that has some."""
+    def poll(self) -> list[Iterator[bytes]]:
+        """Return the new lines of each host, in blocks."""
         self._list()
-        found = []
-        for host, names in self._names.items():
-            tail = self._hosts.setdefault(host, HostTail(self.run.path, host))
-            lines = list(tail.poll(names))
-            if lines:
-                found.append(lines)
-        return found
+        return [
+            self._hosts.setdefault(host, HostTail(self.run.path, host)).poll(names)
+            for host, names in self._names.items()
+        ]
 
     def _list(self) -> None:
         try:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import gzip
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
-
-import zstandard
 
 from logferry.cli import printable
 from logferry.layout import Home
+from logferry_agent.content import UNREADABLE, backwards, blocks
 from logferry_agent.fs import said
 from logferry_agent.rotation import LogName, in_order
 
-# Small enough to stay in the processor's cache from reading to searching.
-_BLOCK_BYTES = 64 << 10
-# What is unpacked at a time: a block of zeros becomes 30,000 times as long.
-_STEP_BYTES = 2 << 10
-# An event is at most 1 MiB packed; as JSON each of its bytes may be six. What is longer is no line of ours.
-MAX_LINE_BYTES = 16 << 20
-# How a file says that it cannot be read, or not to its end.
-UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+# Is told which file cannot be read to its end, and why.
+Unreadable = Callable[[Path, Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,57 +84,50 @@ def find(home: Home, wanted: str | None) -> list[RunLogs]:
     )
 
 
-def blocks(path: Path, size: int = _BLOCK_BYTES) -> Iterator[bytes]:
-    """Yield the file's content in pieces of whole lines; a last line without its line feed is not there yet.
-
-    Raises:
-        UNREADABLE: it cannot be read, or not to its end; what could be was given before. ELOOP where it is a link.
-
-    """
-    rest: list[bytes] = []
-    for data in _pieces(path, size):
-        end = data.rfind(b"\n") + 1
-        if end:
-            yield b"".join([*rest, memoryview(data)[:end]])
-            rest.clear()
-        rest.append(data[end:])
-        if sum(map(len, rest)) > MAX_LINE_BYTES:
-            raise too_long(path)
-
-
-def too_long(path: Path) -> OSError:
-    return OSError(errno.EMSGSIZE, f"a line is longer than {MAX_LINE_BYTES >> 20} MiB", str(path))
-
-
-def host_blocks(
-    run: RunLogs, logs: Iterable[LogName], unreadable: Callable[[Path, Exception], None]
-) -> Iterator[bytes]:
+def host_blocks(run: RunLogs, logs: Iterable[LogName], unreadable: Unreadable) -> Iterator[bytes]:
     """Yield the content of one host's files, in order, though they are rotated, compressed or pruned meanwhile.
 
     Args:
         run: the run.
         logs: its files of the host, as they were listed.
-        unreadable: is told which file cannot be read to its end, and why; the others are read.
+        unreadable: is told what cannot be read; the other files are.
 
     """
+    for _, content in host_files(run, logs, unreadable):
+        yield from content
+
+
+def host_files(
+    run: RunLogs, logs: Iterable[LogName], unreadable: Unreadable, *, newest_first: bool = False
+) -> Iterator[tuple[LogName, Iterator[bytes]]]:
+    """Yield the same file by file; with `newest_first` from the last to the first, what is not packed backwards too."""
     pending = list(logs)
     known = {log.unpacked_name for log in pending}
     while pending:
-        log = pending.pop(0)
-        content = blocks(run.path / log.name)
+        log = pending.pop(-1 if newest_first else 0)
+        path = run.path / log.name
+        content = backwards(path) if newest_first and not log.packed else blocks(path)
+        became: list[LogName] = []
         try:
             first = next(content, b"")
             # Listed after it was opened: what is new by then has the lines before it.
-            became = log.current and _became(run, log, known)
+            became = _became(run, log, known) if log.current else []
             if became:
-                pending[:0] = [*became, log]
-                continue
-            yield first
-            yield from content
+                became.append(log)
+            else:
+                yield log, _told(path, chain([first], content), unreadable)
         except FileNotFoundError:  # pruned, compressed or rotated since it was listed
-            pending[:0] = _became(run, log, known)
+            became = _became(run, log, known)
         except UNREADABLE as error:
-            unreadable(run.path / log.name, error)
+            unreadable(path, error)
+        pending = [*pending, *became] if newest_first else [*became, *pending]
+
+
+def _told(path: Path, content: Iterator[bytes], unreadable: Unreadable) -> Iterator[bytes]:
+    try:
+        yield from content
+    except UNREADABLE as error:
+        unreadable(path, error)
 
 
 def _became(run: RunLogs, log: LogName, known: set[str]) -> list[LogName]:
@@ -156,45 +138,6 @@ def _became(run: RunLogs, log: LogName, known: set[str]) -> list[LogName]:
     found = [one for one in listed if one.variant == log.variant and not one.current and one.unpacked_name not in known]
     known.update(one.unpacked_name for one in found)
     return found
-
-
-def _pieces(path: Path, size: int) -> Iterator[bytes]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0) as raw:
-        if path.suffix == ".zst":
-            yield from _gathered(_unpacked(raw), size)
-        elif path.suffix == ".gz":
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield from iter(partial(unpacked.read, size), b"")
-        else:
-            yield from iter(partial(raw.read, size), b"")
-
-
-def _unpacked(raw: BinaryIO) -> Iterator[bytes]:
-    """Unpack zstd, whose own reader takes a file that was cut for a whole one."""
-    maker = zstandard.ZstdDecompressor()
-    frame, begun = maker.decompressobj(), False
-    while packed := raw.read(_STEP_BYTES):
-        while packed:
-            yield frame.decompress(packed)
-            packed = frame.unused_data
-            begun = not frame.eof
-            if frame.eof:
-                frame = maker.decompressobj()
-    if begun:
-        raise EOFError("the compressed file ends in the middle")
-
-
-def _gathered(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
-    found: list[bytes] = []
-    gathered = 0
-    for part in parts:
-        found.append(part)
-        gathered += len(part)
-        if gathered >= size:
-            yield b"".join(found)
-            found, gathered = [], 0
-    yield b"".join(found)
 
 
 def say_unreadable(path: Path, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The text form of lines as most are, made without parsing them, which takes a quarter of the time.
+"""The text form of lines as most are, a block of them at a time, without parsing them.
 
 Ordinary is a line as the agent writes it, in ASCII without escapes, whose fields are numbers, words of JSON and strings
 that need no quotes (see text.py for the grammar, and for all other lines). Where the agent did not write a line, what
@@ -9,32 +9,56 @@ from __future__ import annotations
 
 import re
 
+# A line, its time, level, event, and its message and its fields as they stand. All but the first are empty where the
+# line is not ordinary.
+Row = tuple[str, str, str, str, str, str]
+
 # Quantifiers are possessive: nothing that is left out can be matched in another way, and no way back is remembered.
 _NAME = r"[!#-+\--9;<>-\[\]-~]++"
-# As orjson writes it, but for those that have an exponent, or may have one.
-_NUMBER = r"(?!-0[,}])-?+(?:0|[1-9][0-9]{0,17}+)(?:\.(?!00000)[0-9]{1,17}+(?<![0-9]0))?+"
+# As orjson writes it: with an exponent only what is very small or large.
+_EXPONENT = r"-(?:[6-9]|[1-9][0-9]|[12][0-9][0-9])|\+(?:1[6-9]|[2-9][0-9]|[12][0-9][0-9])"
+_NUMBER = (
+    r"(?!-0[,}])-?+(?:(?:0|[1-9][0-9]{0,17}+)(?:\.(?!00000)[0-9]{1,21}+(?<![0-9]0))?+(?!e)"
+    rf"|[1-9](?:\.[0-9]{{1,16}}+(?<!0))?+e(?:{_EXPONENT})(?![0-9]))"
+)
 _WORD = "true|false|null"
 # What a bare string begins with: a character of no number, or some of a number and then one that no number has. Strings
 # with a colon in front are left out, so that a quote before a colon ends a name.
 _START = r"(?:[!#-+./;<>-Z^-z|}~]|[-0-9][-0-9.]*+[ !#-*/:-<>-DF-Z^-df-z|}~])"
 _STRING = rf"(?!(?:{_WORD})\"){_START}[ !#-+\--<>-\[\]-~]*+(?<! )"
-_LINE = re.compile(
-    r'\{"time":"([0-9-]{10}+T[0-9:]{8}+\.[0-9]{6}+Z)","level":"(DEBUG|INFO|WARNING|ERROR|CRITICAL)",'
+_LINES = re.compile(
+    r'(\{"time":"([0-9-]{10}+T[0-9:]{8}+\.[0-9]{6}+Z)","level":"(DEBUG|INFO|WARNING|ERROR|CRITICAL)",'
     rf'"event":"({_NAME})"(?:,"message":"([ !#-\[\]-~]++)")?+'
     rf'((?:,"(?!(?:time|level|event|message|seq)"){_NAME}":(?:"{_STRING}"|{_NUMBER}|{_WORD}))*+)'
-    r',"seq":"[!#-\[\]-~]++"\}'
+    r',"seq":"[!#-\[\]-~]++"\}|[^\n]*+)\n'
 )
+# Stands for a quote that stays, while all others go; no ordinary line has it.
+_QUOTE = "\x01"
 
-ordinary = _LINE.fullmatch
+
+def rows_of(block: str) -> list[Row]:
+    """Return the lines of a block of whole lines."""
+    return _LINES.findall(block)
 
 
-def text_of(line: re.Match[str]) -> str:
-    """Return the text form of an ordinary line."""
-    time, level, event, message, fields = line.groups()
-    start = f"{time[:10]} {time[11:19]} [{level}] {event}"
-    items = fields[2:].replace(',"', ", ").replace('":', "=").replace('"', "")
-    if message is None:
-        return f"{start}: {items}" if items else start
-    if items:
-        return f'{start}: "{message}", {items}'
-    return f'{start}: "{message}"' if "=" in message else f"{start}: {message}"
+def texts_of(rows: list[Row]) -> list[str]:
+    """Return the text forms of ordinary lines."""
+    # What stands between the fields is replaced in all lines at once: that takes a third of the time.
+    text = "\n".join(
+        [
+            f"{time[:10]} {time[11:19]} [{level}] {event}: {fields[2:]}"
+            if fields and not message
+            else _with_message(f"{time[:10]} {time[11:19]} [{level}] {event}", message, fields)
+            for _, time, level, event, message, fields in rows
+        ]
+    )
+    text = text.replace(',"', ", ").replace('":', "=").replace('"', "").replace(_QUOTE, '"')
+    return text.split("\n") if rows else []
+
+
+def _with_message(start: str, message: str, fields: str) -> str:
+    if fields:
+        return f"{start}: {_QUOTE}{message}{_QUOTE}{fields}"
+    if not message:
+        return start
+    return f"{start}: {_QUOTE}{message}{_QUOTE}" if "=" in message else f"{start}: {message}"

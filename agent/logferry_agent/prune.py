@@ -30,9 +30,10 @@ from logferry_agent import config as configuration
 from logferry_agent import node_lock, trash
 from logferry_agent.asking import ask
 from logferry_agent.config import AgentConfig
+from logferry_agent.content import UNREADABLE, blocks
 from logferry_agent.fs import FileSystem, said, write_all
 from logferry_agent.lines import time_text
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks, listed
+from logferry_agent.logset import RunLogs, listed
 from logferry_agent.rotation import LogFile, expired, in_order
 from logferry_agent.scan import AGENT_NAME, SEAL, Scan, system_lines
 from logferry_agent.state import Key, State, without_file

@@ -18,9 +18,10 @@ from typing import Any
 
 from logferry.events import RESULT
 from logferry_agent.chunk import is_of_run, newest
+from logferry_agent.content import UNREADABLE, blocks
 from logferry_agent.fs import FileSystem, said
 from logferry_agent.logfile import TAIL_BYTES, LogFile, way_to
-from logferry_agent.logset import UNREADABLE, RunLogs, blocks
+from logferry_agent.logset import RunLogs
 from logferry_agent.prune import pruned
 from logferry_agent.rotation import in_order
 from logferry_agent.scan import AGENT_NAME, Scan, system_lines

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from logferry_agent.needles import Needles, in_line
 
-# Finds the lines of a block of whole lines that may be wanted.
-Hits = Callable[[bytes], Iterable[bytes]]
+# Returns the lines of a block of whole lines that may be wanted.
+Hits = Callable[[bytes], bytes]
+# Where the next hit is that near, to call `memmem` takes longer than to search by `bytes.find`.
+_NEAR = 4 << 10
+# A line of the agent's begins with the first; its time is here.
+_BEFORE_TIME = b'{"time":"'
+_TIME = slice(len(_BEFORE_TIME), len(_BEFORE_TIME) + len("2025-07-30T13:00:05.000000Z"))
 # In a block, lines with the texts of the group that is looked for but not with those of the others.
 _MANY_MISSED = 16
 
@@ -22,8 +27,8 @@ _memmem.restype = ctypes.c_void_p
 _memmem.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t
 
 
-def every(block: bytes) -> Iterable[bytes]:
-    return block.split(b"\n")[:-1]
+def every(block: bytes) -> bytes:
+    return block
 
 
 def holding(needles: Needles) -> Hits:
@@ -34,7 +39,32 @@ def holding(needles: Needles) -> Hits:
 def matching(pattern: re.Pattern[str], needles: Needles) -> Hits:
     """Return what finds lines that match, as they lie in the file, among those with the needles."""
     hits = holding(in_line(pattern.pattern) + needles)
-    return lambda block: (line for line in hits(block) if pattern.search(line.decode("utf-8", "replace")))
+
+    def found(block: bytes) -> bytes:
+        return _joined(line for line in _lines(hits(block)) if pattern.search(line.decode("utf-8", "replace")))
+
+    return found
+
+
+def from_time(hits: Hits, since: str) -> Hits:
+    """Return what leaves out those hits that are too early, as far as that is seen without taking lines apart."""
+    if not since:
+        return hits
+    least = since.encode()
+
+    def found(block: bytes) -> bytes:
+        lines = _lines(hits(block))
+        return _joined(line for line in lines if line[_TIME] >= least or not line.startswith(_BEFORE_TIME))
+
+    return found
+
+
+def _lines(block: bytes) -> list[bytes]:
+    return block.split(b"\n")[:-1]
+
+
+def _joined(lines: Iterable[bytes]) -> bytes:
+    return b"\n".join([*lines, b""])
 
 
 class _Holding:
@@ -43,35 +73,44 @@ class _Holding:
     def __init__(self, needles: Needles) -> None:
         self._groups, self._folded = needles
 
-    def __call__(self, block: bytes) -> Iterator[bytes]:
+    def __call__(self, block: bytes) -> bytes:
         searched = block.lower() if self._folded else block
         sought, *others = self._groups
-        missed = 0
-        for start, end in _spans(searched, sought):
-            if others and not _has_all(searched[start:end], others):
-                missed += 1
-                continue
-            yield block[start:end]
-        if missed > _MANY_MISSED:
-            self._groups = sorted(self._groups, key=lambda texts: sum(map(block.count, texts)))
+        spans = _spans(searched, sought)
+        if others and spans:
+            found = [span for span in spans if _has_all(searched[slice(*span)], others)]
+            if len(spans) - len(found) > _MANY_MISSED:
+                self._groups = sorted(self._groups, key=lambda texts: sum(map(block.count, texts)))
+            spans = found
+        return b"".join([block[start:end] for start, end in spans])
 
 
 def _has_all(line: bytes, groups: list[list[bytes]]) -> bool:
     return all(any(text in line for text in texts) for texts in groups)
 
 
-def _spans(block: bytes, texts: list[bytes]) -> Iterable[tuple[int, int]]:
+def _spans(block: bytes, texts: list[bytes]) -> list[tuple[int, int]]:
     """Return where the lines that hold one of the texts begin and end, in order."""
     if len(texts) == 1:
         return _spans_of(block, texts[0])
     return sorted({span for text in texts for span in _spans_of(block, text)})
 
 
-def _spans_of(block: bytes, text: bytes) -> Iterator[tuple[int, int]]:
-    size, length = len(block), len(text)
+def _spans_of(block: bytes, text: bytes) -> list[tuple[int, int]]:
+    spans = []
+    find, rfind = block.find, block.rfind
+    at = _first(block, text, 0)
+    while at >= 0:
+        end = find(b"\n", at) + 1
+        spans.append((rfind(b"\n", 0, at) + 1, end))
+        at = find(text, end, end + _NEAR)
+        if at < 0:
+            at = _first(block, text, end)
+    return spans
+
+
+def _first(block: bytes, text: bytes, start: int) -> int:
+    """Return where a text stands at or behind `start`, -1 if nowhere."""
     base = ctypes.cast(ctypes.c_char_p(block), ctypes.c_void_p).value or 0
-    found = _memmem(base, size, text, length)
-    while found is not None:
-        end = block.find(b"\n", found - base)
-        yield block.rfind(b"\n", 0, found - base) + 1, end
-        found = _memmem(base + end + 1, size - end - 1, text, length)
+    found = _memmem(base + start, len(block) - start, text, len(text))
+    return -1 if found is None else found - base

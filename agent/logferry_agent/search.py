@@ -11,15 +11,14 @@ import fnmatch
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
 
 import orjson
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
-from logferry_agent.logs import host_lines
 from logferry_agent.logset import RunLogs, runs
 from logferry_agent.needles import literal
+from logferry_agent.pages import Page, View, pages
 from logferry_agent.scanner import Hits, holding, matching
 from logferry_agent.selection import Filter, add_options, count, pattern_of
 
@@ -32,10 +31,15 @@ def search(arguments: list[str]) -> int:
         hits = _hits(options, chosen)
     except ValueError as error:
         raise UsageError(f"search: {error}") from error
+    view = View(chosen, _as_json if options.json else _as_text, as_json=options.json, hits=hits)
     found = [run for run in runs(Home(settings_of(options).home)) if _is_meant(run, options)]
     shown = 0
-    for shown, line in enumerate(islice(_lines(found, hits, chosen, as_json=options.json), options.limit), 1):  # noqa: B007
-        sys.stdout.write(line)
+    for page in _pages(found, view):
+        lines = page.lines if options.limit is None else page.lines[: options.limit - shown]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        shown += len(lines)
+        if shown == options.limit:
+            break
     return FINE if shown else NO
 
 
@@ -62,10 +66,16 @@ def _hits(options: argparse.Namespace, chosen: Filter) -> Hits:
     return holding(literal(options.text) + chosen.needles)
 
 
-def _lines(found: list[RunLogs], hits: Hits, chosen: Filter, *, as_json: bool) -> Iterator[str]:
+def _pages(found: list[RunLogs], view: View) -> Iterator[Page]:
     for run in found:
-        ids = orjson.dumps({"experiment_id": run.experiment, "run_id": run.run})[:-1].decode()
-        name = printable(f"{run.experiment}/{run.run}")
         for logs in run.files().values():
-            for line in filter(chosen.lets, host_lines(run, logs, hits)):
-                yield f'{ids},"line":{line.raw.decode()}}}\n' if as_json else f"{name} {line.text}\n"
+            yield from pages(run, logs, view)
+
+
+def _as_text(run: RunLogs) -> tuple[str, str]:
+    return printable(f"{run.experiment}/{run.run} "), ""
+
+
+def _as_json(run: RunLogs) -> tuple[str, str]:
+    ids = orjson.dumps({"experiment_id": run.experiment, "run_id": run.run})[:-1].decode()
+    return f'{ids},"line":', "}"

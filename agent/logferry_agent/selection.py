@@ -1,4 +1,4 @@
-"""Which lines of running logs somebody wants to see, and what is a line at all."""
+"""Which lines of running logs somebody wants to see."""
 
 from __future__ import annotations
 
@@ -6,72 +6,53 @@ import argparse
 import fnmatch
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any
-
-import orjson
+from operator import itemgetter
 
 from logferry.cli import Parser
 from logferry.events import INFO, LEVEL_NAMES, SYSTEM_PREFIX, level_number
 from logferry_agent.needles import Needles, in_text_form
-from logferry_agent.ordinary import ordinary, text_of
-from logferry_agent.text import text_line
+from logferry_agent.ordinary import Row
+from logferry_agent.rows import EVENT, LEVEL, TIME
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LEVELS = frozenset(LEVEL_NAMES.values())
-
-
-class Line:
-    """A line with its run; its text form is made when somebody asks for it, once."""
-
-    __slots__ = ("_found", "_text", "event", "level", "raw", "run", "time")
-
-    def __init__(
-        self, run: str, raw: bytes, time: str, level: str, event: str, found: re.Match[str] | dict[str, Any]
-    ) -> None:
-        self.run, self.raw, self.time, self.level, self.event = run, raw, time, level, event
-        self._found = found
-        self._text = ""
-
-    @property
-    def text(self) -> str:
-        if not self._text:
-            found = self._found
-            self._text = text_line(found) if isinstance(found, dict) else text_of(found)
-        return self._text
 
 
 class Filter:
-    """What the options let through; `hits` finds the lines that it may let through."""
+    """What the options let through; `needles` are what such a line holds, `since` the least time that it has."""
 
     def __init__(self, options: argparse.Namespace, now: datetime) -> None:
         least = level_number(options.level) if options.level else 0
         self._levels = frozenset(name for number, name in LEVEL_NAMES.items() if number >= least)
-        self._is_event = _event_matcher(options.event) if options.event else None
-        self._grep = pattern_of(options.grep, "--grep") if options.grep else None
-        self._since = moment(options.since, now, "--since") if options.since else ""
+        pattern = fnmatch.translate(options.event or "*")
+        self._is_event = re.compile(pattern).match
+        self._hidden = () if options.all else SYSTEM_PREFIX
+        self.grep = pattern_of(options.grep, "--grep") if options.grep else None
+        self.since = moment(options.since, now, "--since") if options.since else ""
         self._until = moment(options.until, now, "--until") if options.until else ""
-        self._all = options.all
-        self.needles = in_text_form(options.grep or "") + in_text_form(fnmatch.translate(options.event or "*"))
+        self.needles = in_text_form(options.grep or "") + in_text_form(pattern)
         if least > INFO:  # the others are on most lines
             self.needles += Needles([[f'"{name}"'.encode() for name in sorted(self._levels)]])
 
-    def lets(self, line: Line) -> bool:
-        return (
-            line.level in self._levels
-            and (self._all or not line.event.startswith(SYSTEM_PREFIX))
-            and (self._is_event is None or self._is_event(line.event))
-            and (not self._since or line.time >= self._since)
-            and (not self._until or line.time < self._until)
-            and (self._grep is None or self._grep.search(line.text) is not None)
-        )
+    def kept(self, rows: list[Row]) -> list[Row]:
+        """Return the lines that are let through, but for `grep`, which is looked for in their text form."""
+        rows = _only(rows, LEVEL, self._levels.__contains__)
+        rows = _only(rows, EVENT, self._lets_event)
+        if self.since:
+            rows = [row for row in rows if row[TIME] >= self.since]
+        if self._until:
+            rows = [row for row in rows if row[TIME] < self._until]
+        return rows
+
+    def _lets_event(self, event: str) -> bool:
+        return not event.startswith(self._hidden) and self._is_event(event) is not None
 
 
-def _event_matcher(pattern: str) -> Callable[[str], bool]:
-    # Programs use few names, hostile ones must not fill memory.
-    return lru_cache(4096)(lambda event: fnmatch.fnmatchcase(event, pattern))
+def _only(rows: list[Row], column: int, lets: Callable[[str], bool]) -> list[Row]:
+    """Return the rows with what is let through in a column; a block has few different names."""
+    refused = {value for value in set(map(itemgetter(column), rows)) if not lets(value)}
+    return [row for row in rows if row[column] not in refused] if refused else rows
 
 
 def pattern_of(text: str, option: str) -> re.Pattern[str]:
@@ -102,26 +83,6 @@ def moment(text: str, now: datetime, option: str) -> str:
         raise ValueError(f"{option} {text!a} is no time; write 90s, 10m, 2h, 1d or 2025-07-30T13:00:00") from None
     when = when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def parsed(run: str, lines: Iterable[bytes]) -> Iterator[Line]:
-    """Yield lines with their content; what is no line of a running log is left out here, `verify` names it."""
-    for raw in lines:
-        try:
-            found = ordinary(raw.decode())
-            if found:
-                yield Line(run, raw, found[1], found[2], found[3], found)
-                continue
-            data = orjson.loads(raw)
-            if _is_line(**data):
-                yield Line(run, raw, data["time"], data["level"], data["event"], data)
-        except (ValueError, TypeError):  # not JSON, not an object, or without what every line has
-            continue
-
-
-def _is_line(*, time: Any, level: Any, event: Any, message: Any = "", **_: Any) -> bool:
-    printable_time = isinstance(time, str) and time.isascii() and time.isprintable()
-    return printable_time and level in _LEVELS and isinstance(event, str) and isinstance(message, str)
 
 
 def add_options(parser: Parser) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
-from logferry_agent.logset import UNREADABLE, RunLogs, find, host_blocks, runs
+from logferry_agent.content import UNREADABLE
+from logferry_agent.logset import RunLogs, find, host_blocks, runs
 from logferry_agent.prune import pruned
 from logferry_agent.scan import AGENT_NAME, Producer, Scan, without
 

@@ -20,9 +20,10 @@ from logferry.cli import FINE, UsageError
 from logferry_agent.compression import compress
 from logferry_agent.follow import RunTail
 from logferry_agent.fs import FileSystem
-from logferry_agent.logs import logs, read_runs
+from logferry_agent.logs import logs
 from logferry_agent.logset import RunLogs, host_blocks
-from logferry_agent.selection import moment, parsed
+from logferry_agent.rows import rows_of
+from logferry_agent.selection import moment
 
 
 def line(
@@ -43,6 +44,11 @@ def write(home: Path, *lines: str, name: str = "node7.jsonl", run: str = "run1")
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     assert logs(list(arguments)) == FINE
     return capsys.readouterr().out.splitlines()
+
+
+def polled(tail: RunTail) -> list[bytes]:
+    """Return the new lines of all hosts."""
+    return [line for blocks in tail.poll() for block in blocks for line in block.split(b"\n")[:-1]]
 
 
 def test_text_is_the_default_and_json_the_lines_themselves(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,15 +122,15 @@ def test_a_wrong_pattern_or_level_is_a_usage_error(home: Path) -> None:
 def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: Path) -> None:
     path = write(home, line(1), line(2)[:10])
     tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
-    seen = [one for host in tail.poll() for one in host]
+    seen = polled(tail)
     for number in range(2, 7):
         write(home, (line(number)[10:] if number == 2 else line(number)))
         if number % 2 == 0:
             path.rename(rotated := path.with_name(f"node7.20250730T130000Z-{number // 2}.jsonl"))
             if number == 4:
                 compress(FileSystem(), rotated, "gzip")
-        seen += [one for host in tail.poll() for one in host]
-    seen += [one for host in tail.poll() for one in host]
+        seen += polled(tail)
+    seen += polled(tail)
     tail.close()
     assert [json.loads(one)["seq"] for one in seen] == [f"aaaaaaaa-{number}" for number in range(1, 7)]
 
@@ -132,12 +138,12 @@ def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: P
 def test_several_rotations_between_two_polls_lose_nothing(home: Path) -> None:
     path = write(home, line(1))
     tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
-    seen = [one for host in tail.poll() for one in host]
+    seen = polled(tail)
     for number in range(2, 6):
         write(home, line(number))
         path.rename(path.with_name(f"node7.20250730T130000Z-{number}.jsonl"))
     write(home, line(6))
-    seen += [one for _ in range(3) for host in tail.poll() for one in host]
+    seen += [one for _ in range(3) for one in polled(tail)]
     tail.close()
     assert [json.loads(one)["seq"][-1] for one in seen] == list("123456")
 
@@ -148,8 +154,8 @@ def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsy
     (directory / "evil.jsonl").symlink_to(home)
     (directory / "node7.jsonl").write_text("first\n")
     tail = RunTail(RunLogs("exp", "run1", directory), from_start=True)
-    assert tail.poll() == [[b"first"]]
-    assert tail.poll() == []
+    assert polled(tail) == [b"first"]
+    assert polled(tail) == []
     assert capsys.readouterr().err.count("evil.jsonl") == 1
     tail.close()
 
@@ -186,14 +192,14 @@ def test_a_file_that_is_rotated_while_earlier_ones_are_read_is_read_once_and_in_
     write(home, *[line(number) for number in range(1, 3)], name="node7.20250730T130000Z-1.jsonl")
     current = write(home, line(3))
     run = RunLogs("exp", "run1", current.parent)
-    lines = read_runs([run])
-    seen = [next(lines)]
+    blocks = host_blocks(run, run.files()["node7"], lambda *_: pytest.fail("unreadable"))
+    seen = [next(blocks)]
     current.rename(rotated := current.with_name("node7.20250730T130000Z-2.jsonl"))
     if packing:
         compress(FileSystem(), rotated, packing)
     write(home, line(4))
-    seen += lines
-    assert [json.loads(one.raw)["seq"] for one in seen] == [f"aaaaaaaa-{number}" for number in range(1, 5)]
+    seen += blocks
+    assert b"".join(seen) == "".join(line(number) for number in range(1, 5)).encode()
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -227,9 +233,9 @@ def test_a_line_without_end_does_not_fill_the_memory_of_who_follows(
     monkeypatch.setattr("logferry_agent.follow.MAX_LINE_BYTES", 1000)
     path = write(home, line(1), "x" * 2000)
     tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
-    seen = [one for host in tail.poll() for one in host]
+    seen = polled(tail)
     write(home, line(2)[:-1], "\n", line(3))
-    seen += [one for host in tail.poll() for one in host]
+    seen += polled(tail)
     tail.close()
-    assert [found.raw[-4:-2] for found in parsed("run1", seen)] == [b"-1", b"-3"]
+    assert [row[0][-4:-2] for row in rows_of(b"\n".join([*seen, b""]))] == ["-1", "-3"]
     assert "longer than" in capsys.readouterr().err

@@ -15,9 +15,9 @@ import pytest
 
 from logferry_agent import upkeep
 from logferry_agent.compression import compress
+from logferry_agent.content import blocks
 from logferry_agent.current_file import CurrentFile
 from logferry_agent.fs import FileSystem
-from logferry_agent.logset import blocks
 from logferry_agent.rotation import LogFile, expired, in_order, is_due, parse_name, rotated_name
 from logferry_agent.verify import verify_run
 from support.fakefs import Crash, FakeFileSystem

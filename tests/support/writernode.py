@@ -17,9 +17,9 @@ from logferry.checks import build
 from logferry_agent import output, upkeep, writer
 from logferry_agent.chunk import Renderer
 from logferry_agent.config import AgentConfig
+from logferry_agent.content import blocks
 from logferry_agent.filters import Filters
 from logferry_agent.journal import Entry, Record
-from logferry_agent.logset import blocks
 from logferry_agent.prune import pruned
 from logferry_agent.rotation import in_order
 from logferry_agent.state import Key

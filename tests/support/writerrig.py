@@ -16,10 +16,11 @@ from logferry.checks import build
 from logferry.layout import Home
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.config import AgentConfig
+from logferry_agent.content import blocks
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import EVENTS, HELLO, Entry, Journal
-from logferry_agent.logset import RunLogs, blocks
+from logferry_agent.logset import RunLogs
 from logferry_agent.state import State
 from logferry_agent.steadiness import Steadiness
 from logferry_agent.writer import Writer

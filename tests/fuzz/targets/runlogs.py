@@ -11,11 +11,11 @@ from pathlib import Path
 
 from logferry_agent.follow import RunTail
 from logferry_agent.fs import FileSystem
-from logferry_agent.logs import read_runs
 from logferry_agent.logset import RunLogs
 from logferry_agent.needles import Needles, literal
+from logferry_agent.pages import View, last_lines, read_runs
 from logferry_agent.salvage import salvage
-from logferry_agent.scanner import holding, matching
+from logferry_agent.scanner import Hits, holding, matching
 from logferry_agent.selection import Filter
 from logferry_agent.state import Key
 from logferry_agent.verify import verify_run
@@ -52,6 +52,10 @@ def seeds() -> list[bytes]:
     return [*found, join(0, [(5, pruned), (7, real().logs[0]["node7.jsonl"])])]
 
 
+def _view(hits: Hits | None) -> View:
+    return View(_FILTER, lambda _: ("", ""), as_json=False, hits=hits)
+
+
 def check(data: bytes) -> None:
     directory = _ROOT / "exp" / "run"
     directory.mkdir(parents=True)
@@ -61,14 +65,15 @@ def check(data: bytes) -> None:
             (directory / _NAMES[kind % len(_NAMES)]).write_bytes(body)
         found = verify_run(run)
         assert isinstance(found["complete"], bool)
-        for line in read_runs([run]):
-            if _FILTER.lets(line):
-                assert "\n" not in line.text
+        for lines in read_runs([run], _view(None)):
+            assert not any("\n" in line for line in lines)
         for hits in (holding(literal("Step")), matching(re.compile("S[^t]*.p"), Needles([])), holding(_FILTER.needles)):
-            list(read_runs([run], hits))
+            list(read_runs([run], _view(hits)))
+        last_lines([run], _view(None), 3)
         tail = RunTail(run, from_start=True)
         try:
-            tail.poll()
+            for blocks in tail.poll():
+                list(blocks)
         finally:
             tail.close()
         trouble(directory)

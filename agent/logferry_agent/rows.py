@@ -1,0 +1,55 @@
+"""Lines of running logs taken apart, a block of them at a time, and what is a line at all.
+
+Lines as most are need no parsing (see ordinary.py); the others are read as JSON, and shown the same way.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from logferry.events import LEVEL_NAMES
+from logferry_agent import ordinary
+from logferry_agent.ordinary import Row
+from logferry_agent.text import text_line
+
+RAW, TIME, LEVEL, EVENT, _, _FIELDS = range(6)
+# Stands for the fields of a line that is not ordinary; no ordinary one has a line feed in its fields.
+_UNUSUAL = "\n"
+_LEVELS = frozenset(LEVEL_NAMES.values())
+_time = itemgetter(TIME)
+_fields = itemgetter(_FIELDS)
+
+
+def rows_of(block: bytes) -> list[Row]:
+    """Take whole lines apart; what is no line of a running log is left out here, `verify` names it."""
+    # What is no UTF-8 becomes what is no JSON.
+    rows = ordinary.rows_of(block.decode(errors="surrogateescape"))
+    if all(map(_time, rows)):
+        return rows
+    return [row for found in rows if (row := found if found[TIME] else _parsed(found[RAW]))]
+
+
+def texts_of(rows: list[Row]) -> list[str]:
+    """Return the text forms of lines."""
+    if _UNUSUAL not in map(_fields, rows):
+        return ordinary.texts_of(rows)
+    texts = iter(ordinary.texts_of([row for row in rows if row[_FIELDS] != _UNUSUAL]))
+    return [text_line(orjson.loads(row[RAW])) if row[_FIELDS] == _UNUSUAL else next(texts) for row in rows]
+
+
+def _parsed(raw: str) -> Row | None:
+    try:
+        data = orjson.loads(raw)
+        if _is_line(**data):
+            return raw, data["time"], data["level"], data["event"], "", _UNUSUAL
+    except (ValueError, TypeError):  # not JSON, not an object, or without what every line has
+        pass
+    return None
+
+
+def _is_line(*, time: Any, level: Any, event: Any, message: Any = "", **_: Any) -> bool:
+    printable_time = isinstance(time, str) and time.isascii() and time.isprintable()
+    return printable_time and level in _LEVELS and isinstance(event, str) and isinstance(message, str)
