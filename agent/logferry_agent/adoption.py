@@ -151,13 +151,13 @@ class Adoption:
 
     def _certain(self) -> set[str]:
         """Return whose locks need not be tried: trying a thousand of them is work, and they live."""
-        return {name for name in self._exits.living() if (one := self._producers.get(name)) and not one.end}
+        return self._exits.living() - self._producers.ending
 
     async def _is_still(self, certain: set[str]) -> bool:
         """Say whether a look would find what the last one did: no name came or went, and all who were there live."""
         if self._stamp is None or self._tasks or self._sealed:
             return False
-        if not all(one.sealed or one.id in certain for one in self._producers):
+        if not self._producers.unsealed <= certain:
             return False
         return bool(await self._call(stamp, self._root) == self._stamp)
 
@@ -255,7 +255,7 @@ class Adoption:
         self._events.append(one.id, [self._clock_ns(), INFO, SEAL, None, fields])
         self._producers.lost_connection(one)
         self._exits.forget(one.id, one.about)
-        one.sealed = True
+        self._producers.seal(one)
         _log.info("%s ended (%s) after %d events", one.id, fields["end"], one.next - 1)
 
     # without a spool

@@ -37,6 +37,8 @@ class Exits:
         self._descriptors: dict[Process, int] = {}
         self._ended = select.epoll() if hasattr(select, "epoll") else None
         self._watched: dict[Process, set[str]] = {}
+        self._of: dict[int, Process] = {}  # by descriptor, until the process ends
+        self._living: set[str] = set()
         self._blamed: dict[int, int] = {}  # cgroup → the last of its kills that is some producer's end
 
     def watch(self, producer: str, about: dict[str, Any]) -> None:
@@ -44,6 +46,8 @@ class Exits:
         process = _process(about)
         if process in self._descriptors:
             self._watched[process].add(producer)
+            if self._descriptors[process] in self._of:
+                self._living.add(producer)
         elif len(self._descriptors) < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE:
             try:
                 fd = os.pidfd_open(process[0])
@@ -51,8 +55,11 @@ class Exits:
                 return
             if is_running(about, self._proc):  # asked after the opening: it is the producer's process for sure
                 self._descriptors[process], self._watched[process] = fd, {producer}
-                if self._ended:
+                # Without its start, which says that it is the same process, the number alone is not certain.
+                if self._ended and process[1]:
                     self._ended.register(fd, select.EPOLLIN)
+                    self._of[fd] = process
+                    self._living.add(producer)
             else:
                 os.close(fd)
 
@@ -60,18 +67,20 @@ class Exits:
         process = _process(about)
         watching = self._watched.get(process, set())
         watching.discard(producer)
+        self._living.discard(producer)
         if not watching and process in self._descriptors:
-            os.close(self._descriptors.pop(process))
+            fd = self._descriptors.pop(process)
+            self._of.pop(fd, None)
+            os.close(fd)
             del self._watched[process]
 
     def living(self) -> set[str]:
-        """Return the producers whose processes certainly live: asking for all of them is one system call."""
-        if not (self._ended and self._descriptors):
-            return set()
-        ended = {fd for fd, _ in self._ended.poll(0, len(self._descriptors))}
-        # Without its start, which says that it is the same process, the number alone is not certain.
-        alive = (process for process, fd in self._descriptors.items() if process[1] and fd not in ended)
-        return {name for process in alive for name in self._watched[process]}
+        """Return the producers whose processes certainly live: only those that ended since are work."""
+        if self._ended:
+            for fd, _ in self._ended.poll(0):
+                self._ended.unregister(fd)
+                self._living -= self._watched[self._of.pop(fd)]
+        return self._living
 
     def close(self) -> None:
         if self._ended:

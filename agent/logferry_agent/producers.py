@@ -129,6 +129,9 @@ class Producers:
         self._runs: dict[Run, set[str]] = {}
         self._changed: set[str] = set()
         self.connected = 0
+        # Kept, because a thousand rows are much to look through several times a second.
+        self.unsealed: set[str] = set()
+        self.ending: set[str] = set()  # those of them that said their end
         for name, row in ledger.rows.items():
             if row.about is not None:
                 one = Producer(name, row.about, row.next, row.next - 1, sealed=row.sealed, end=row.end)
@@ -193,7 +196,9 @@ class Producers:
 
     def take(self, one: Producer, first: int, events: int, payload: bytes, crc32: int | None = None) -> Taken:
         one.next = first + events
-        one.end = end_of(payload) or one.end
+        if (end := end_of(payload)) is not None:
+            one.end = end
+            self.ending.add(one.id)
         return Taken(Entry(EVENTS, one.id, first, events, payload, crc32))
 
     def take_durable(self, entries: Iterable[Entry]) -> None:
@@ -260,6 +265,12 @@ class Producers:
         if acked_through >= one.next:
             one.next, one.durable = acked_through + 1, acked_through
 
+    def seal(self, one: Producer) -> None:
+        """From now on nothing is taken from it, and nobody waits for it."""
+        one.sealed = True
+        self.unsealed.discard(one.id)
+        self.ending.discard(one.id)
+
     def retire(self, one: Producer) -> None:
         del self._rows[one.id]
         self._changed.discard(one.id)
@@ -270,4 +281,8 @@ class Producers:
 
     def _add(self, one: Producer) -> None:
         self._rows[one.id] = one
+        if not one.sealed:
+            self.unsealed.add(one.id)
+            if one.end:
+                self.ending.add(one.id)
         self._runs.setdefault(one.run, set()).add(one.id)

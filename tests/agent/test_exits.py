@@ -96,6 +96,8 @@ def test_who_certainly_lives_is_known_of_all_at_once_until_one_dies(exits: Exits
         assert exits.living() == {"first", "another run of it", "second"}
         end(first)
         assert exits.living() == {"second"}
+        exits.watch("heard of too late", about(first.pid))
+        assert exits.living() == {"second"}
         exits.forget("second", about(second.pid))
         assert exits.living() == set()
 

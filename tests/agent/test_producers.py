@@ -69,7 +69,7 @@ def test_a_run_is_alive_until_the_last_of_its_producers_is_sealed() -> None:
     producers = _greeted()
     assert producers.alive("exp", "run")
     assert not producers.alive("exp", "other")
-    producers.get(A).sealed = True  # type: ignore[union-attr]
+    producers.seal(producers.get(A))  # type: ignore[arg-type]
     assert not producers.alive("exp", "run")
 
 

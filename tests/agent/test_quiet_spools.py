@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from logferry.events import END
 from logferry_agent import adoption as looking
 from logferry_agent.adoption import Adoption
 from logferry_agent.spools import Seen, look, stamp
 from support.adopting import numbers, play, seals
 from support.deadproducer import producer
 from support.intake import Intake, until
+from support.journals import spool_records
 
 A, B = "aaaaaaaa", "bbbbbbbb"
 
@@ -132,7 +134,7 @@ def test_one_that_says_its_end_and_lives_on_is_adopted_with_the_next_look(
         await quiet(adoption, tried)
         one = built.producers.get(A)
         assert one is not None
-        one.end = {"status": "COMPLETED"}  # as its last frame says
+        built.producers.take(one, 1, 1, spool_records([7, 0, END, None, {"status": "COMPLETED"}]))
         before = len(tried)
         await adoption.look()
         assert tried[before:] == [set()]
