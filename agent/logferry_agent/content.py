@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
+from logferry_agent.packed import unpacked
+from logferry_agent.rotation import COMPRESSED
+
 # Small enough to stay in the processor's cache from reading to searching.
 _BLOCK_BYTES = 64 << 10
-# What is unpacked at a time: a block of zeros becomes 30,000 times as long.
-_STEP_BYTES = 2 << 10
+_PACKED = frozenset(COMPRESSED.values())
 # An event is at most 1 MiB packed; as JSON each of its bytes may be six. What is longer is no line of ours.
 MAX_LINE_BYTES = 16 << 20
 # How a file says that it cannot be read, or not to its end.
@@ -79,37 +80,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def _pieces(path: Path, size: int) -> Iterator[bytes]:
     with _opened(path) as raw:
-        if path.suffix == ".zst":
-            yield from _gathered(_unpacked(raw), size)
-        elif path.suffix == ".gz":
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield from iter(partial(unpacked.read, size), b"")
+        if path.suffix in _PACKED:
+            yield from unpacked(raw, path.suffix, size)
         else:
             yield from iter(partial(raw.read, size), b"")
-
-
-def _unpacked(raw: BinaryIO) -> Iterator[bytes]:
-    """Unpack zstd, whose own reader takes a file that was cut for a whole one."""
-    maker = zstandard.ZstdDecompressor()
-    frame, begun = maker.decompressobj(), False
-    while packed := raw.read(_STEP_BYTES):
-        while packed:
-            yield frame.decompress(packed)
-            packed = frame.unused_data
-            begun = not frame.eof
-            if frame.eof:
-                frame = maker.decompressobj()
-    if begun:
-        raise EOFError("the compressed file ends in the middle")
-
-
-def _gathered(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
-    found: list[bytes] = []
-    gathered = 0
-    for part in parts:
-        found.append(part)
-        gathered += len(part)
-        if gathered >= size:
-            yield b"".join(found)
-            found, gathered = [], 0
-    yield b"".join(found)
