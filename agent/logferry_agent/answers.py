@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from logferry.events import level_number
 from logferry.layout import MEMORY_FILESYSTEMS, NodeDir, filesystem_type, safe_component
 from logferry_agent.filters import Filters
-from logferry_agent.fs import Problem
+from logferry_agent.fs import Problem, said
 from logferry_agent.journal import Journal
 from logferry_agent.producers import Producer, Producers
 from logferry_agent.receiver import Receiver
@@ -91,7 +92,10 @@ class Answers:
             number = None if level is None else level_number(level)
         except ValueError as error:
             return {"error": str(error)}
-        await self._state.call(self._state.set_level, experiment, run, number)
+        try:
+            await self._state.call(self._state.set_level, experiment, run, number)
+        except sqlite3.Error as error:  # no room: the next agent would not know of it
+            return {"error": f"the level cannot be kept: {said(error)}"}
         self._filters().override(experiment, run, number)
         if self.receiver:
             self.receiver.push_levels()

@@ -233,10 +233,10 @@ class State:
 
     def set_level(self, experiment: str, run: str, level: int | None) -> None:
         """Set or (None) remove an override; `run` is "" for all runs of the experiment."""
-        with self._db:
+        if level is None:
             self._db.execute("DELETE FROM levels WHERE experiment = ? AND run = ?", (experiment, run))
-            if level is not None:
-                self._db.execute("INSERT INTO levels VALUES (?, ?, ?)", (experiment, run, level))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO levels VALUES (?, ?, ?)", (experiment, run, level))
 
     def forget_outputs(self, experiment: str, run: str) -> None:
         """Remove the checkpoints of a run whose files are gone."""

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from logferry.checks import build
 from logferry.events import CRITICAL, DEBUG, ERROR, INFO, WARNING, level_name
+from logferry.layout import NodeDir
+from logferry_agent.answers import Answers
 from logferry_agent.config import AgentConfig
 from logferry_agent.filters import Filters
+from logferry_agent.producers import Producers
 from support.writerrig import event, rig
 
 LEVELS = (DEBUG, INFO, WARNING, ERROR, CRITICAL)
@@ -34,6 +37,25 @@ def test_an_override_stands_above_the_rules_and_one_of_the_run_above_all() -> No
     assert (found.level_for("exp1", "big2"), found.level_for("exp1", "small")) == (40, 10)
     found.override("exp1", "big2", None)
     assert found.level_for("exp1", "big2") == 10
+
+
+def test_a_level_that_cannot_be_kept_is_refused_and_the_one_before_stays(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            rules = filters()
+            node, producers = NodeDir(root / "node"), Producers(one.journal.ledger)
+            answers = Answers(
+                node, root, one.journal, producers, one.state, one.writer, lambda: rules, list, one.loop.time
+            )
+            asked = {"experiment": "exp", "run": "run1"}
+            assert (await answers.answer("level", {**asked, "level": ERROR}))["level"] == ERROR
+            full = "BEFORE INSERT ON levels BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+            one.state._db.execute(f"CREATE TEMP TRIGGER full {full}")
+            assert "disk is full" in (await answers.answer("level", {**asked, "level": DEBUG}))["error"]
+            assert one.state.levels() == {("exp", "run1"): ERROR}
+            assert rules.level_for("exp", "run1") == ERROR
+
+    asyncio.run(main())
 
 
 def test_text_shows_events_by_pattern_then_by_level_and_always_gaps() -> None:

@@ -40,6 +40,14 @@ def test_what_is_due_is_committed_with_the_checkpoint_and_grows_with_later_ones(
     assert state.results_due() == [Unsettled("exp", "run1", {"revision": 2}, {"aaaaaaaa": {"end": "x"}})]
 
 
+def test_what_cannot_all_be_committed_is_not_committed_in_part(state: State) -> None:
+    state.commit([ONE], [], 3)
+    with pytest.raises(TypeError):
+        state.commit([replace(ONE, position=8)], [Unsettled("exp", "run1", {"no": object()}, {})], 4)
+    assert reopened(state).checkpoint(ONE.key) == ONE
+    assert state.dispatched() == 3
+
+
 def test_a_seal_that_came_while_a_result_was_settled_keeps_it_due(state: State) -> None:
     state.commit([], [Unsettled("exp", "run1", None, {"aaaaaaaa": {}})], 3)
     state.commit([], [Unsettled("exp", "run1", None, {"bbbbbbbb": {}})], 3)
