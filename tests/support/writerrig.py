@@ -108,12 +108,12 @@ class Rig:
         known = {"producer": producer, "emitted": emitted, "shed": {}, "end": "finished", "spool": "file"}
         self.agent_events.append(producer, event("logferry.seal", self.now, **{**known, **fields}))
 
-    async def until(self, done: Callable[[], Any], deadline_s: float = 10) -> None:
+    async def until(self, done: Callable[[], Any], deadline_s: float = 60) -> None:
         async with asyncio.timeout(deadline_s):
             while not done():  # noqa: ASYNC110 - what is waited for is on disk or in another thread
                 await asyncio.sleep(0.005)
 
-    async def quiet(self, deadline_s: float = 10) -> None:
+    async def quiet(self, deadline_s: float = 60) -> None:
         """Wait until everything that was appended is written and checkpointed."""
         await self.until(lambda: not self.journal.queued_bytes)
         left = await self.writer.drain(self.loop.time() + deadline_s)

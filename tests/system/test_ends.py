@@ -30,7 +30,7 @@ ENDS: dict[str, tuple[str, str, Any]] = {
     "segv": ("os.kill(os.getpid(), signal.SIGSEGV)", "KILLED", {"reason": "vanished", "signal": "SIGSEGV"}),
     "term": ("os.kill(os.getpid(), signal.SIGTERM)\nsignal.pause()", "KILLED", {"signal": "SIGTERM"}),
     "cleanup": ("sys.stdout.flush = None", "COMPLETED", {"code": 120} if KEPT else None),
-    "exec": ("os.execv('/bin/sleep', ['sleep', '5'])", "KILLED", {"reason": "exec"}),
+    "exec": ("os.execv('/bin/sleep', ['sleep', '600'])", "KILLED", {"reason": "exec"}),
     "error": ("1 / 0", "FAILED", "ZeroDivisionError: division by zero"),
 }
 # Registered before ours, so it comes after it: the run is over, and then its process crashes.
