@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+
+from logferry.interruption import let_through
 
 
 class Bell:
@@ -20,8 +21,10 @@ class Bell:
 
     def ring(self) -> None:
         """Never waits and never raises: a full pipe rings already, a closed one has nobody to hear it."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._rope.write(b"!")
+        except (OSError, ValueError) as error:
+            let_through(error)
 
     def hear(self) -> None:
         """Wait until it was rung, and take that back."""

@@ -20,6 +20,7 @@ from zlib import crc32
 from logferry.diagnostics import complain
 from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_event
 from logferry.hot import ASLEEP, FULL, Hot
+from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.segment import HEADER, Segment, record_head, skip, walk
 from logferry.spool import HeadPage
@@ -114,7 +115,8 @@ class Buffer:
         while True:
             try:
                 self._hot.write(record)
-            except ValueError:
+            except ValueError as error:
+                let_through(error)
                 if not self._roll(len(record), level):
                     return False
             else:

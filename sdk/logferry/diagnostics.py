@@ -5,9 +5,10 @@ Never through `logging`: its handlers may lead back here.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from time import monotonic
+
+from logferry.interruption import let_through
 
 _REPEAT_S = 60.0
 _said: dict[str, float] = {}
@@ -19,5 +20,7 @@ def complain(kind: str, message: str) -> None:
     if now - _said.get(kind, -_REPEAT_S) < _REPEAT_S:
         return
     _said[kind] = now
-    with contextlib.suppress(Exception):  # stderr may be closed, full or somebody's broken object
+    try:
         print(f"logferry: {message}", file=sys.stderr, flush=True)
+    except Exception as error:  # stderr may be closed, full or somebody's broken object
+        let_through(error)

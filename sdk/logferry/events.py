@@ -26,6 +26,8 @@ from typing import Any
 
 import msgpack
 
+from logferry.interruption import let_through
+
 SYSTEM = 0
 DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 LEVEL_NAMES = {DEBUG: "DEBUG", INFO: "INFO", WARNING: "WARNING", ERROR: "ERROR", CRITICAL: "CRITICAL"}
@@ -129,7 +131,8 @@ def describe(value: Any) -> str:
     """Return a short description of a value, even of one whose own code is broken."""
     try:
         text = repr(value)
-    except Exception:  # a value's own __repr__ may do anything; its type is what is left to say
+    except Exception as error:  # a value's own __repr__ may do anything; its type is what is left to say
+        let_through(error)
         return f"<{type(value).__name__} without a working repr>"
     return _Plain().text(text if len(text) <= _DESCRIPTION else text[:_DESCRIPTION] + "…")
 
@@ -152,7 +155,8 @@ class _Plain:
             return self.text(value)
         try:
             return self._other(value, depth)
-        except Exception:  # the value's own code failed: properties, __iter__, __float__ …
+        except Exception as error:  # the value's own code failed: properties, __iter__, __float__ …
+            let_through(error)
             return self._cut(value)
 
     def text(self, value: str) -> str:

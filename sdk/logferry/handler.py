@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from logferry.events import LEVEL_NAMES, level_name
+from logferry.interruption import let_through
 from logferry.logger import Logger, exception_fields
 from logferry.session import current
 
@@ -53,7 +54,8 @@ class Handler(logging.Handler):
             run = self._run if self._run is not None else current()
             # Level 0 is the system's own; a record without a level is detail.
             run.at(max(1, record.levelno), record.name, self._message(record), _fields(record))
-        except Exception:  # a broken __str__ in somebody's argument
+        except Exception as error:  # a broken __str__ in somebody's argument
+            let_through(error)
             self.handleError(record)
         finally:
             self._busy.now = False

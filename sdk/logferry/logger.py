@@ -1,8 +1,8 @@
 """The levelled log methods: what happens on the caller's thread.
 
-Level check, time stamp, pack, checksum, one copy into mapped memory; nothing else, and never an exception. Whatever
-does not go this way (a value that msgpack does not know, a full segment, a level that is being shed) takes the slow
-path in `_emit_slowly`, in `events.pack_event` and in `buffer.Buffer`.
+Level check, time stamp, pack, checksum, one copy into mapped memory; nothing else, and never an exception, except what
+a signal's handler raises meanwhile. Whatever does not go this way (a value that msgpack does not know, a full segment,
+a level that is being shed) takes the slow path in `_emit_slowly`, in `events.pack_event` and in `buffer.Buffer`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from logferry.events import (
     pack_event,
 )
 from logferry.hot import Hot
+from logferry.interruption import let_through
 from logferry.segment import record_head
 
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -40,7 +41,10 @@ def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str
     hot.busy = True  # no call since the question: no other thread can have come in between
     try:
         packed = hot.pack([stamp, level, event, message, fields])
-    except Exception:  # a value that msgpack does not know, or whose own code raised
+    except TypeError:  # a value that msgpack does not know, which is too common for a look at who raised it
+        packed = b""
+    except Exception as error:  # a value whose own code raised
+        let_through(error)
         packed = b""
     finally:
         hot.busy = False
@@ -51,7 +55,8 @@ def emit(hot: Hot, level: int, event: str, message: str | None, fields: dict[str
         return
     try:
         hot.write(record_head(0xCE, len(packed), 0xCE, crc32(packed)) + packed)
-    except ValueError:
+    except ValueError as error:
+        let_through(error)
         _append(hot, level, packed)
 
 
@@ -65,6 +70,7 @@ def _emit_slowly(hot: Hot, stamp: int, level: int, event: Any, message: Any, fie
     try:
         packed = pack_event(stamp, level, event, message, fields)
     except Exception as error:  # nothing that a user passes may reach this; if it does, the job goes on
+        let_through(error)
         complain("event", f"an event could not be packed ({type(error).__name__}: {error})")
         return
     _append(hot, level, packed)
@@ -74,6 +80,7 @@ def _append(hot: Hot, level: int, packed: bytes) -> None:
     try:
         hot.append(level, frame(packed))
     except Exception as error:  # a log call never raises into the job
+        let_through(error)
         complain("append", f"an event could not be kept ({type(error).__name__}: {error})")
 
 
@@ -140,7 +147,8 @@ class Logger:
         """
         try:
             named = {str(key): value for key, value in metrics.items()}
-        except Exception:  # not a mapping, or a broken one: kept as what it is
+        except Exception as error:  # not a mapping, or a broken one: kept as what it is
+            let_through(error)
             named = {"metrics": metrics}
         self.at(INFO, "Metrics", None, {**({} if step is None else {"step": step}), **named, **fields})
 
@@ -165,6 +173,7 @@ def exception_fields(error: BaseException | None) -> dict[str, str]:
     try:
         text = "".join(TracebackException.from_exception(error, compact=True).format())
         said = f"{type(error).__name__}: {error}"
-    except Exception:  # the exception's own __str__ fails
+    except Exception as failed:  # the exception's own __str__ fails
+        let_through(failed)
         text, said = "", type(error).__name__
     return {"exception": said, "traceback": text.rstrip("\n")}

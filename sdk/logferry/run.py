@@ -19,6 +19,7 @@ from logferry.ending import verdict
 from logferry.environment import collect
 from logferry.events import INFO
 from logferry.hot import FULL, Hot
+from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
 from logferry.logger import Logger
@@ -150,6 +151,7 @@ class Run(Logger):
                 passed("result.spooled")
                 producer.shipper.submit(document.save)
         except Exception as error:  # a log call never raises into the job
+            let_through(error)
             complain("result", f"a result could not be kept ({type(error).__name__}: {error})")
 
     def flush(self, until: str = "durable", timeout: float = 5.0) -> Delivery:
@@ -167,6 +169,7 @@ class Run(Logger):
                 producer.shipper.flush(until == "written", timeout)
             return Delivery(**producer.counts())
         except Exception as error:  # no number of seconds, or the run is finished by another thread meanwhile
+            let_through(error)
             complain("flush", f"flush({until!r}, {timeout!r}): {type(error).__name__}: {error}")
             return Delivery()
 
@@ -255,6 +258,7 @@ class Run(Logger):
             if self._joined() is None:
                 return False
         except Exception as error:  # no descriptors left, say; a log call never raises into the job
+            let_through(error)
             complain("child", f"a child process cannot log ({type(error).__name__}: {error})")
             return False
         return level >= self._hot.threshold or self._hot.admit(level)

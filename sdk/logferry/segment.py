@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
 
+from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.wire import MAX_COUNT
 
@@ -130,6 +131,7 @@ class WrittenSegment:
             try:
                 written = os.pwrite(self._fd, record, self._end)
             except OSError as error:
+                let_through(error)
                 self._open = False
                 raise ValueError("the segment cannot be written") from error
             if written < len(record):  # the torn record ends the segment for every reader

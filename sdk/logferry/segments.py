@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 
 from logferry import pages
+from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.layout import UNALLOCATABLE_FILESYSTEMS, filesystem_type
 from logferry.segment import (
@@ -135,7 +136,8 @@ class Segments:
                 return None
             path = self._directory / f"{next(self._names):08d}.seg"
             return WrittenSegment(path, size) if self._written else MappedSegment(path, size)
-        except OSError:
+        except OSError as error:
+            let_through(error)
             return None
 
     def _next_size(self) -> int:
