@@ -10,11 +10,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from logferry.cli import printable
 from logferry.results import finite, number
@@ -32,6 +33,7 @@ _LATEX = {sign: "\\" + sign for sign in "&%$#_{}"} | {
 }
 # Rows that are kept lie in memory up to here, beyond in a file.
 _KEPT_BYTES = 1 << 20
+_Seen = TypeVar("_Seen")
 _SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 
@@ -72,8 +74,10 @@ def differences(documents: Mapping[str, dict[str, Any]], *, same: bool = False) 
 
 
 @contextmanager
-def kept(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[list[str], Iterator[dict[str, Any]]]]:
-    """Read rows to their end; give their columns, and the rows again. There may be more than memory has room for."""
+def kept(
+    rows: Iterable[dict[str, Any]], look: Callable[[Iterator[dict[str, Any]]], _Seen]
+) -> Iterator[tuple[_Seen, Iterator[dict[str, Any]]]]:
+    """Have rows looked at to their end; give what was seen, and the rows again: memory may have no room for all."""
     with SpooledTemporaryFile(_KEPT_BYTES, "w+", encoding="ascii") as file:
 
         def keep() -> Iterator[dict[str, Any]]:
@@ -81,14 +85,14 @@ def kept(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[list[str], Iterator[d
                 file.write(json.dumps(row) + "\n")
                 yield row
 
-        columns = columns_of(keep())
+        seen = look(keep())
         file.seek(0)
-        yield columns, map(json.loads, file)
+        yield seen, map(json.loads, file)
 
 
 def to_csv(rows: Iterable[dict[str, Any]], path: str | Path) -> None:
     """Write a CSV file with a header; what is neither text nor number stands as JSON."""
-    with kept(rows) as (columns, again), open(path, "w", newline="", encoding="utf-8") as file:
+    with kept(rows, columns_of) as (columns, again), open(path, "w", newline="", encoding="utf-8") as file:
         write_csv(again, columns, file)
 
 
@@ -112,13 +116,14 @@ def write_jsonl(rows: Iterable[dict[str, Any]], file: TextIO) -> None:
     file.writelines(json.dumps(finite(row), ensure_ascii=True, allow_nan=False) + "\n" for row in rows)
 
 
-def write_markdown(heads: Sequence[str], rows: Sequence[Sequence[Any]], file: TextIO) -> None:
-    lines = [list(heads), ["---"] * len(heads), *([cell(value) for value in row] for row in rows)]
+def write_markdown(heads: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO) -> None:
+    lines = chain([heads, ["---"] * len(heads)], ([cell(value) for value in row] for row in rows))
     file.writelines("| " + " | ".join(printable(text).replace("|", "\\|") for text in line) + " |\n" for line in lines)
 
 
-def write_latex(heads: Sequence[str], rows: Sequence[Sequence[Any]], file: TextIO) -> None:
+def write_latex(heads: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO) -> None:
     """Write a table for the package booktabs: numbers to the right."""
+    rows = list(rows)
     right = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(heads))]
     body = [" & ".join(_latex(cell(value)) for value in row) + r" \\" for row in rows]
     lines = [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in right)}}}", r"\toprule"]
@@ -133,5 +138,5 @@ def _latex(text: str) -> str:
 def plain(value: Any) -> Any:
     """Return a value as one that a cell can hold."""
     if isinstance(value, dict | list | bool):
-        return json.dumps(value, ensure_ascii=False)
+        value = json.dumps(value, ensure_ascii=False)
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

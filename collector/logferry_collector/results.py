@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from logferry_collector.columns import columns_of
 from logferry_collector.doubts import doubts
 from logferry_collector.export import differences, flat, to_csv
 from logferry_collector.frames import pandas_frame, polars_frame, write_parquet
@@ -133,8 +132,7 @@ class Results:
 
     def to_parquet(self, path: str | Path) -> None:
         """Write a Parquet file; needs pyarrow."""
-        rows = self.rows()
-        write_parquet(rows, columns_of(rows), Path(path))
+        write_parquet(map(flat, self), None, Path(path))
 
     def unsortable(self) -> tuple[int, int]:
         """Return how many of these results have nothing, and how many NaN, where they are sorted by: they are last."""

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     found = reader.results(where, options.sort, options.desc, options.limit)
     if options.best:
         found = found.best(options.best, split(options.by), lowest=options.lowest)
-    printed = _stream(options, found) if options.format in {"json", "jsonl", "csv"} else _print_rows(options, found)
+    printed = _print_results(options, found)
     if not printed and (options.columns or options.format not in {"json", "jsonl"}):
         complain(
             f"no results match {where!a}" if where else f"no results yet; {reader.home.results} is where they appear"
@@ -109,8 +110,8 @@ def _print(reader: Reader, options: argparse.Namespace) -> int:
     return FINE
 
 
-def _stream(options: argparse.Namespace, found: Results) -> int:
-    """Write results of which there may be more than memory has room for; return how many there were."""
+def _print_results(options: argparse.Namespace, found: Results) -> int:
+    """Write results, of which there may be more than memory has room for; return how many there were."""
     count = 0
 
     def documents() -> Iterator[dict[str, Any]]:
@@ -119,15 +120,33 @@ def _stream(options: argparse.Namespace, found: Results) -> int:
             count += 1
             yield document
 
+    same: dict[str, Any] = {}
+    asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
     if options.columns:
         columns = _columns(options, found)
         _write(options, columns, _chosen(columns, documents()))
+    elif options.format in {"json", "jsonl"}:
+        _write(options, [], documents())
+    elif options.format == "parquet":
+        _write(options, None, map(flat, documents()))
     elif options.format == "csv":
-        with kept(map(flat, documents())) as (columns, rows):
+        with kept(map(flat, documents()), columns_of) as (columns, rows):
             _write(options, columns, rows)
     else:
-        _write(options, [], documents())
+        with kept(map(flat, documents()), partial(interesting, asked=asked)) as ((columns, same), rows):
+            _write(options, columns, map(_with_tags, rows))
+    if options.format == "table":
+        if same:
+            what = ", ".join(f"{name}={cell(value)[:_CONSTANT]}" for name, value in same.items())
+            note(f"the same in all {count}: {what}")
+        missing, not_numbers = found.unsortable()
+        if missing or not_numbers:
+            note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
     return count
+
+
+def _with_tags(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"tags": ", ".join(map(str, row["tags"] or []))} if "tags" in row else row
 
 
 def _columns(options: argparse.Namespace, found: Results) -> list[str]:
@@ -137,31 +156,6 @@ def _columns(options: argparse.Namespace, found: Results) -> list[str]:
 def _chosen(columns: list[str], documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     deep = (document | flat(document, deep=True) for document in documents)
     return ({column: row.get(column) for column in columns} for row in deep)
-
-
-def _print_rows(options: argparse.Namespace, found: Results) -> int:
-    """Print results that are looked at as a whole; return how many there are."""
-    asked = [found.names.resolve(name).full_name for name in (options.sort or options.best, *split(options.by)) if name]
-    same: dict[str, Any] = {}
-    if options.columns:
-        columns = _columns(options, found)
-        rows = list(_chosen(columns, found))
-    elif options.format == "parquet":
-        rows = found.rows()
-        columns = columns_of(rows)
-    else:
-        rows = found.rows()
-        columns, same = interesting(rows, asked)
-        rows = [row | {"tags": ", ".join(map(str, row["tags"] or []))} if "tags" in row else row for row in rows]
-    _write(options, columns, rows)
-    if options.format == "table":
-        if same:
-            what = ", ".join(f"{name}={cell(value)[:_CONSTANT]}" for name, value in same.items())
-            note(f"the same in all {len(rows)}: {what}")
-        missing, not_numbers = found.unsortable()
-        if missing or not_numbers:
-            note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
-    return len(rows)
 
 
 def _print_groups(found: Results, options: argparse.Namespace) -> int:
@@ -201,7 +195,7 @@ def split(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _write(options: argparse.Namespace, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+def _write(options: argparse.Namespace, columns: list[str] | None, rows: Iterable[dict[str, Any]]) -> None:
     if not isinstance(rows, list):
         # What cannot be asked says so before a file is opened, which may be an older export.
         rest = iter(rows)
@@ -210,7 +204,7 @@ def _write(options: argparse.Namespace, columns: list[str], rows: Iterable[dict[
         _write_out(options, columns, rows)
 
 
-def _write_out(options: argparse.Namespace, columns: list[str], rows: Any) -> None:
+def _write_out(options: argparse.Namespace, columns: Any, rows: Any) -> None:
     if options.format == "parquet":
         if options.output is None and sys.stdout.isatty():
             raise UsageError("parquet is binary; say where to with --output FILE")
@@ -220,7 +214,7 @@ def _write_out(options: argparse.Namespace, columns: list[str], rows: Any) -> No
             _write_text(options.format, columns, rows, file)
     elif options.format == "table":
         heads = _short_names(columns)
-        print_table(heads, _values(columns, rows), whole=heads if options.group_by else _WHOLE)
+        print_table(heads, list(_values(columns, rows)), whole=heads if options.group_by else _WHOLE)
     else:
         _write_text(options.format, columns, rows, sys.stdout)
 
@@ -235,8 +229,8 @@ def _write_text(form: str, columns: list[str], rows: Any, file: Any) -> None:
         write(_short_names(columns), _values(columns, rows), file)
 
 
-def _values(columns: list[str], rows: list[dict[str, Any]]) -> list[list[Any]]:
-    return [[row.get(column) for column in columns] for row in rows]
+def _values(columns: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[list[Any]]:
+    return ([row.get(column) for column in columns] for row in rows)
 
 
 def _short_names(columns: list[str]) -> list[str]:

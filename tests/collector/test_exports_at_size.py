@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import tracemalloc
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logferry.cli import main
-from logferry_collector import export
+from logferry_collector import export, frames
+from logferry_collector.columns import columns_of
 from logferry_collector.output import json_text
 from support.collecting import Place
 
-FEW, MANY = 250, 2_500
+FEW, MANY = 100, 1_000
 
 
 def result(number: int) -> dict[str, Any]:
@@ -49,20 +50,23 @@ def peak(*arguments: str) -> int:
     return most
 
 
-@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("columns", [(), ("--columns", "run_id,acc,key1")])
 def test_memory_does_not_grow_with_the_number_of_results(
-    sizes: Place, root: Path, form: str, columns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    root: Path, columns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_KEPT_BYTES", 10_000)
-    where = {
-        name: ("experiment_id = " + name, *columns, "--output", str(root / f"{name}.{form}"))
-        for name in ("few", "many")
-    }
-    peak(*where["few"])  # imports
-    few, many = peak(*where["few"]), peak(*where["many"])
-    assert many < 1.3 * few + 50_000
-    assert len((root / f"many.{form}").read_text()) > 9 * len((root / f"few.{form}").read_text())
+    monkeypatch.setattr(frames, "_GROUP_VALUES", 300)
+    for form in ("json", "jsonl", "csv", "parquet", "md"):
+        where = {
+            name: ("experiment_id = " + name, *columns, "--output", str(root / f"{name}.{form}"))
+            for name in ("few", "many")
+        }
+        main(["results", *where["few"]])  # imports
+        few, many = peak(*where["few"]), peak(*where["many"])
+        assert many < 1.3 * few + 50_000, form
+        least = 2 if form == "parquet" else 9
+        assert (root / f"many.{form}").stat().st_size > least * (root / f"few.{form}").stat().st_size
 
 
 def test_what_comes_in_pieces_is_what_would_come_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +82,7 @@ def test_what_comes_in_pieces_is_what_would_come_at_once(place: Place, capsys: p
     export.write_json(documents, text)
     assert text.getvalue() == json_text(documents) + "\n"
     rows = [export.flat(document) for document in documents]
-    with export.kept(iter(rows)) as (columns, again):
+    with export.kept(iter(rows), columns_of) as (columns, again):
         read = list(again)
     assert (columns[0], columns[-2:]) == ("run_id", ["metrics.acc", "metrics.large"])
     assert json.dumps(read) == json.dumps(rows)
@@ -98,3 +102,25 @@ def test_a_query_that_fails_leaves_an_older_export_alone(place: Place, root: Pat
     place.store.database.connection.execute("DROP TABLE candidate")  # type: ignore[attr-defined]
     assert main(["results", "--output", str(root / "out.jsonl")]) != 0
     assert (root / "out.jsonl").read_text() == "older\n"
+
+
+def test_a_parquet_table_is_the_same_in_however_many_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, Any]] = [
+        {"a": 1, "b": 1, "c": 1, "d": 1, "e": True, "f": None, "g": "x"},
+        {"a": 0.5, "b": (1 << 64) - 1, "c": 1 << 70, "d": "late", "e": None, "g": [1, "\ud800"]},
+        {"a": None, "b": 2, "c": -1, "d": False, "late": {"a": 1}},
+        {"a": (1 << 53) - 1},
+    ]
+    found = []
+    for values in (1, 1_000):
+        monkeypatch.setattr(frames, "_GROUP_VALUES", values)
+        file = BytesIO()
+        frames.write_parquet(rows, None, file)
+        found.append(parquet.read_table(file))
+        assert parquet.ParquetFile(file).num_row_groups == (4 if values == 1 else 1)
+    assert found[0].equals(found[1])
+    assert list(map(str, found[0].schema.types)) == [
+        *("double", "uint64", "string", "string", "bool", "null", "string", "string"),
+    ]
+    assert [row["d"] for row in found[0].to_pylist()] == ["1", "late", "false", None]
