@@ -53,25 +53,38 @@ def backwards(path: Path, size: int = _BLOCK_BYTES) -> Iterator[bytes]:
         UNREADABLE: it cannot be read, or not to its beginning; what lies behind was given before.
 
     """
-    ends: list[bytes] = []  # from the last to the first: pieces of a line whose beginning was not read yet
     with _opened(path) as raw:
-        at = os.fstat(raw.fileno()).st_size
-        while at:
-            data = os.pread(raw.fileno(), min(size, at), max(0, at - size))
-            if len(data) < min(size, at):
-                raise EOFError("somebody cut the file")
-            at -= len(data)
-            whole = data if ends else data[: data.rfind(b"\n") + 1]
-            if not whole:  # of a last line without its line feed
-                continue
-            start = whole.find(b"\n") + 1 if at else 0
-            if start or not at:
-                yield b"".join([whole[start:], *reversed(ends)])
-                ends = [whole[:start]]
-            else:
-                ends.append(whole)
-            if sum(map(len, ends)) > MAX_LINE_BYTES:
-                raise too_long(path)
+        yield from backwards_from(raw.fileno(), end_of_lines(raw.fileno()), path, size)
+
+
+def backwards_from(fd: int, at: int, path: Path, size: int = _BLOCK_BYTES) -> Iterator[bytes]:
+    """Yield the same of what stands in an open file before `at`, where a line ends."""
+    ends: list[bytes] = []  # from the last to the first: pieces of a line whose beginning was not read yet
+    while at:
+        data = os.pread(fd, min(size, at), max(0, at - size))
+        if len(data) < min(size, at):
+            raise EOFError("somebody cut the file")
+        at -= len(data)
+        start = data.find(b"\n") + 1 if at else 0
+        if start or not at:
+            yield b"".join([data[start:], *reversed(ends)])
+            ends = [data[:start]]
+        else:
+            ends.append(data)
+        if sum(map(len, ends)) > MAX_LINE_BYTES:
+            raise too_long(path)
+
+
+def end_of_lines(fd: int) -> int:
+    """Return where the last whole line of an open file ends."""
+    at = os.fstat(fd).st_size
+    while at:
+        start = max(0, at - _BLOCK_BYTES)
+        found = os.pread(fd, at - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        at = start
+    return 0
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -7,12 +7,15 @@ Polled, because a shared file system tells nobody what another node writes; one 
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from logferry_agent.content import MAX_LINE_BYTES, UNREADABLE, blocks, too_long
-from logferry_agent.logset import RunLogs, say_unreadable
+from logferry_agent.content import MAX_LINE_BYTES, UNREADABLE, backwards_from, blocks, end_of_lines, too_long
+from logferry_agent.logset import Files, RunLogs, host_files, say_unreadable, told
 from logferry_agent.rotation import LogName, in_order
 
 _READ_BYTES = 1 << 20
@@ -20,27 +23,39 @@ _READ_BYTES = 1 << 20
 _NO_LINE = b"\xff"
 
 
+def _opened(path: Path) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 class HostTail:
     """The files of one host in one run's directory, read onwards."""
 
-    def __init__(self, directory: Path, host: str) -> None:
-        self._directory, self._host = directory, host
+    def __init__(self, run: RunLogs) -> None:
+        self._run = run
         self._read: set[str] = set()  # names, uncompressed, of files that were read to their end
         self._current: LogName | None = None
         self._fd: int | None = None
         self._rest = b""
 
-    def skip_to_end(self, names: Iterable[LogName]) -> None:
-        """Begin after what is there now."""
+    def skip_to_end(self, names: list[LogName]) -> Files:
+        """Begin after what is there now; return that, from the last file to the first."""
         for log in names:
             if log.current:
                 self._open(log)
-        self._read |= {log.unpacked_name for log in names if log.name != (self._current and self._current.name)}
-        if self._fd is not None:
-            end = os.lseek(self._fd, 0, os.SEEK_END)
-            start = max(0, end - _READ_BYTES)
-            last = os.pread(self._fd, end - start, start).rfind(b"\n")
-            os.lseek(self._fd, start + last + 1, os.SEEK_SET)
+        before = [log for log in names if log != self._current]
+        self._read |= {log.unpacked_name for log in before}
+        files = host_files(self._run, before, say_unreadable, newest_first=True)
+        if self._fd is None or self._current is None:
+            return files
+        path, end = self._run.path / self._current.name, end_of_lines(self._fd)
+        os.lseek(self._fd, end, os.SEEK_SET)
+        # By its descriptor: though it is renamed meanwhile, what was there and what comes are of one file.
+        content = told(path, backwards_from(self._fd, end, path), say_unreadable)
+        return chain([(self._current, content)], files)
 
     def poll(self, names: list[LogName]) -> Iterator[bytes]:
         """Yield the lines that are new, in blocks; `names` are the files that are there now, in order."""
@@ -62,16 +77,16 @@ class HostTail:
 
     def _whole(self, log: LogName) -> Iterator[bytes]:
         try:
-            yield from blocks(self._directory / log.name)
+            yield from blocks(self._run.path / log.name)
         except FileNotFoundError:  # compressed meanwhile: the next poll has its new name
             return
         except UNREADABLE as error:
-            say_unreadable(self._directory / log.name, error)
+            say_unreadable(self._run.path / log.name, error)
         self._read.add(log.unpacked_name)
 
     def _is_current(self) -> bool:
         try:
-            named = os.lstat(self._directory / (self._current.name if self._current else ""))
+            named = os.lstat(self._run.path / (self._current.name if self._current else ""))
         except FileNotFoundError:
             return False
         return self._fd is not None and named.st_ino == os.fstat(self._fd).st_ino
@@ -87,9 +102,9 @@ class HostTail:
         if self._current is not None:
             self._read.add(self._current.name)
         self.close()
-        path = self._directory / log.name
+        path = self._run.path / log.name
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._fd = _opened(path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -107,7 +122,7 @@ class HostTail:
                 self._rest = b""
             self._rest += data[end:]
             if len(self._rest) > MAX_LINE_BYTES and self._current:
-                path = self._directory / self._current.name
+                path = self._run.path / self._current.name
                 say_unreadable(path, too_long(path))
                 self._rest = _NO_LINE
 
@@ -120,24 +135,24 @@ class HostTail:
 class RunTail:
     """All hosts of one run."""
 
-    def __init__(self, run: RunLogs, *, from_start: bool) -> None:
+    def __init__(self, run: RunLogs) -> None:
         self.run = run
         self._hosts: dict[str, HostTail] = {}
         self._names: dict[str, list[LogName]] = {}
         self._listed_ns = self._seen_ns = -1
-        if not from_start:
-            self._list()
-            for host, names in self._names.items():
-                self._hosts[host] = HostTail(run.path, host)
-                self._hosts[host].skip_to_end(names)
+
+    def skip_to_end(self) -> list[Files]:
+        """Begin after what is there now; return that of each host, from the last file to the first."""
+        self._list()
+        return [self._host(host).skip_to_end(names) for host, names in self._names.items()]
 
     def poll(self) -> list[Iterator[bytes]]:
         """Return the new lines of each host, in blocks."""
         self._list()
-        return [
-            self._hosts.setdefault(host, HostTail(self.run.path, host)).poll(names)
-            for host, names in self._names.items()
-        ]
+        return [self._host(host).poll(names) for host, names in self._names.items()]
+
+    def _host(self, host: str) -> HostTail:
+        return self._hosts.setdefault(host, HostTail(self.run))
 
     def _list(self) -> None:
         try:

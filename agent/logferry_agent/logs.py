@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 
 from logferry.cli import FINE, Parser, UsageError, printable, settings_of
 from logferry.layout import Home
 from logferry_agent.follow import RunTail
 from logferry_agent.fs import allow_most_files
 from logferry_agent.logset import RunLogs, find, runs
-from logferry_agent.pages import View, last_lines, merged, read_runs
+from logferry_agent.pages import View, backwards, last_lines, merged, read_runs
 from logferry_agent.selection import Filter, add_options, count
 
 _POLL_S = 0.05
@@ -41,7 +39,7 @@ def logs(arguments: list[str]) -> int:
     if options.follow:
         _follow(home, options, view, found)
     else:
-        _show(read_runs(found, view) if options.tail is None else [last_lines(found, view, options.tail)])
+        _show(read_runs(found, view) if options.tail is None else [last_lines(backwards(found), view, options.tail)])
     return FINE
 
 
@@ -74,19 +72,19 @@ def _is_one(found: list[RunLogs], wanted: str | None) -> bool:
 
 def _follow(home: Home, options: argparse.Namespace, view: View, found: list[RunLogs]) -> None:
     """Print what is there (as far as `--tail` says), then what comes, until interrupted."""
-    tails = {run.path: RunTail(run, from_start=True) for run in found}
+    tails = {run.path: RunTail(run) for run in found}
     known = {run.path for run in runs(home)} if options.run is None else set()
-    first = True
+    if options.tail is not None:
+        there = [(tail.run, files) for tail in tails.values() for files in tail.skip_to_end()]
+        _show([last_lines(there, view, options.tail)])
     next_look = 0.0
     while True:
-        lines = _polled(tails.values(), view)
-        _show([deque(chain.from_iterable(lines), options.tail)] if first and options.tail is not None else lines)
-        first = False
+        _show(_polled(tails.values(), view))
         now = time.monotonic()
         if now >= next_look and not _is_one(found, options.run):
             for run in runs(home) if options.run is None else find(home, options.run):
                 if run.path not in known and run.path not in tails:
-                    tails[run.path] = RunTail(run, from_start=True)
+                    tails[run.path] = RunTail(run)
             next_look = time.monotonic() + max(_DISCOVER_S, 9 * (time.monotonic() - now))
         time.sleep(_POLL_S)
 

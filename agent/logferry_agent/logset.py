@@ -17,6 +17,8 @@ from logferry_agent.rotation import LogName, in_order
 
 # Is told which file cannot be read to its end, and why.
 Unreadable = Callable[[Path, Exception], None]
+# Files of one host with their content.
+Files = Iterator[tuple[LogName, Iterator[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,7 @@ def host_blocks(run: RunLogs, logs: Iterable[LogName], unreadable: Unreadable) -
         yield from content
 
 
-def host_files(
-    run: RunLogs, logs: Iterable[LogName], unreadable: Unreadable, *, newest_first: bool = False
-) -> Iterator[tuple[LogName, Iterator[bytes]]]:
+def host_files(run: RunLogs, logs: Iterable[LogName], unreadable: Unreadable, *, newest_first: bool = False) -> Files:
     """Yield the same file by file; with `newest_first` from the last to the first, what is not packed backwards too."""
     pending = list(logs)
     known = {log.unpacked_name for log in pending}
@@ -115,7 +115,7 @@ def host_files(
             if became:
                 became.append(log)
             else:
-                yield log, _told(path, chain([first], content), unreadable)
+                yield log, told(path, chain([first], content), unreadable)
         except FileNotFoundError:  # pruned, compressed or rotated since it was listed
             became = _became(run, log, known)
         except UNREADABLE as error:
@@ -123,7 +123,8 @@ def host_files(
         pending = [*pending, *became] if newest_first else [*became, *pending]
 
 
-def _told(path: Path, content: Iterator[bytes], unreadable: Unreadable) -> Iterator[bytes]:
+def told(path: Path, content: Iterator[bytes], unreadable: Unreadable) -> Iterator[bytes]:
+    """Yield content as long as it can be read."""
     try:
         yield from content
     except UNREADABLE as error:

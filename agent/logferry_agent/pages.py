@@ -13,7 +13,7 @@ from itertools import accumulate, compress
 from operator import itemgetter
 from typing import NamedTuple
 
-from logferry_agent.logset import RunLogs, host_blocks, host_files, say_unreadable
+from logferry_agent.logset import Files, RunLogs, host_blocks, host_files, say_unreadable
 from logferry_agent.ordinary import Row
 from logferry_agent.rotation import LogName
 from logferry_agent.rows import RAW, TIME, rows_of, texts_of
@@ -74,13 +74,17 @@ def read_runs(found: Iterable[RunLogs], view: View) -> Iterator[list[str]]:
     return merged([pages(run, logs, view, timed=len(hosts) > 1) for run, logs in hosts])
 
 
-def last_lines(found: Iterable[RunLogs], view: View, count: int) -> list[str]:
-    """Return the last lines of some runs, merged; read from the end."""
+def last_lines(hosts: Sequence[tuple[RunLogs, Files]], view: View, count: int) -> list[str]:
+    """Return the last lines of some hosts' files, which are given from the last to the first, merged."""
     if not count:
         return []
-    hosts = _hosts(found)
-    streams = [iter(_last_pages(run, logs, view, count, timed=len(hosts) > 1)) for run, logs in hosts]
+    streams = [iter(_last_pages(run, files, view, count, timed=len(hosts) > 1)) for run, files in hosts]
     return [line for lines in merged(streams) for line in lines][-count:]
+
+
+def backwards(found: Iterable[RunLogs]) -> list[tuple[RunLogs, Files]]:
+    """Return what `last_lines` needs of some runs."""
+    return [(run, host_files(run, logs, say_unreadable, newest_first=True)) for run, logs in _hosts(found)]
 
 
 def _hosts(found: Iterable[RunLogs]) -> list[tuple[RunLogs, list[LogName]]]:
@@ -93,10 +97,10 @@ def pages(run: RunLogs, logs: list[LogName], view: View, *, timed: bool = False)
         yield view.page(run, block, timed=timed)
 
 
-def _last_pages(run: RunLogs, logs: list[LogName], view: View, least: int, *, timed: bool) -> list[Page]:
+def _last_pages(run: RunLogs, files: Files, view: View, least: int, *, timed: bool) -> list[Page]:
     """Return the last pages of one host's files, which have at least `least` lines, or all."""
     found: deque[Page] = deque()
-    for log, content in host_files(run, logs, say_unreadable, newest_first=True):
+    for log, content in files:
         if log.packed and least <= 0:
             break
         shown = (view.page(run, block, timed=timed) for block in content)

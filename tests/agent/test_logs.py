@@ -121,7 +121,7 @@ def test_a_wrong_pattern_or_level_is_a_usage_error(home: Path) -> None:
 
 def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: Path) -> None:
     path = write(home, line(1), line(2)[:10])
-    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
     seen = polled(tail)
     for number in range(2, 7):
         write(home, (line(number)[10:] if number == 2 else line(number)))
@@ -137,7 +137,7 @@ def test_following_reads_on_through_rotations_and_gives_whole_lines_only(home: P
 
 def test_several_rotations_between_two_polls_lose_nothing(home: Path) -> None:
     path = write(home, line(1))
-    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
     seen = polled(tail)
     for number in range(2, 6):
         write(home, line(number))
@@ -153,10 +153,38 @@ def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsy
     directory.mkdir(parents=True)
     (directory / "evil.jsonl").symlink_to(home)
     (directory / "node7.jsonl").write_text("first\n")
-    tail = RunTail(RunLogs("exp", "run1", directory), from_start=True)
+    tail = RunTail(RunLogs("exp", "run1", directory))
     assert polled(tail) == [b"first"]
     assert polled(tail) == []
     assert capsys.readouterr().err.count("evil.jsonl") == 1
+    tail.close()
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_following_from_the_last_lines_on_shows_no_line_twice_and_leaves_none_out(home: Path, rotated: bool) -> None:
+    """Whatever happens to the file between both."""
+    write(home, line(1), name="node7.20250730T130000Z-1.jsonl")
+    path = write(home, line(2), line(3), line(4)[:30])
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+    (files,) = tail.skip_to_end()
+    write(home, line(4)[30:], line(5))
+    if rotated:
+        path.rename(path.with_name("node7.20250730T130000Z-2.jsonl"))
+        write(home, line(6))
+    before = [block for _, content in files for block in content]
+    assert b"".join(reversed(before)) == "".join(line(number) for number in (1, 2, 3)).encode()
+    seen = [json.loads(one)["seq"][-1] for one in polled(tail) + polled(tail)]
+    tail.close()
+    assert seen == list("456" if rotated else "45")
+
+
+def test_a_line_that_is_longer_than_a_block_and_not_whole_is_followed_from_its_beginning(home: Path) -> None:
+    long = line(2, note="x" * 200_000)
+    path = write(home, line(1), long[:150_000])
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+    tail.skip_to_end()
+    write(home, long[150_000:])
+    assert polled(tail) == [long[:-1].encode()]
     tail.close()
 
 
@@ -232,7 +260,7 @@ def test_a_line_without_end_does_not_fill_the_memory_of_who_follows(
 ) -> None:
     monkeypatch.setattr("logferry_agent.follow.MAX_LINE_BYTES", 1000)
     path = write(home, line(1), "x" * 2000)
-    tail = RunTail(RunLogs("exp", "run1", path.parent), from_start=True)
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
     seen = polled(tail)
     write(home, line(2)[:-1], "\n", line(3))
     seen += polled(tail)

@@ -25,6 +25,7 @@ from logferry_agent.fs import FileSystem
 from logferry_agent.lines import _line
 from logferry_agent.logset import RunLogs
 from logferry_agent.pages import Page, View, last_lines, merged, read_runs
+from logferry_agent.pages import backwards as from_the_end
 from logferry_agent.selection import Filter
 from logferry_agent.text import text_line
 
@@ -145,7 +146,7 @@ def test_the_order_of_what_is_shown_does_not_depend_on_what_is_left_out(tmp_path
     shown = [json.loads(one)["seq"] for lines in read_runs([run], view(grep="n=[02]", as_json=True)) for one in lines]
     assert shown == ["a-0", "b-0", "a-2"]
     late = view(until="2025-07-30T13:00:05", as_json=True)
-    assert [json.loads(one)["seq"] for one in last_lines([run], late, 9)] == ["a-0", "b-0", "b-1", "a-2"]
+    assert [json.loads(one)["seq"] for one in last_lines(from_the_end([run]), late, 9)] == ["a-0", "b-0", "b-1", "a-2"]
 
 
 @given(st.lists(st.text("ab\r", max_size=9), max_size=9), st.text("ab", max_size=9), st.integers(1, 12))
@@ -200,7 +201,7 @@ def run(tmp_path: Path) -> RunLogs:
 def test_the_last_lines_are_the_last_of_all(run: RunLogs, options: dict[str, Any]) -> None:
     shown = [one for lines in read_runs([run], view(**options)) for one in lines]
     for count in (0, 1, 10, 1_500, 3_001, 20_000):
-        assert last_lines([run], view(**options), count) == shown[len(shown) - min(count, len(shown)) :]
+        assert last_lines(from_the_end([run]), view(**options), count) == shown[len(shown) - min(count, len(shown)) :]
 
 
 def test_the_last_lines_are_read_from_the_end(
@@ -210,7 +211,7 @@ def test_the_last_lines_are_read_from_the_end(
         path.write_bytes(b"nobody looks here")
     opened: list[Path] = []
     monkeypatch.setattr("logferry_agent.logset.blocks", lambda path: opened.append(path) or iter(()))
-    assert len(last_lines([run], view(), 1_000)) == 1_000
+    assert len(last_lines(from_the_end([run]), view(), 1_000)) == 1_000
     assert (opened, capsys.readouterr().err) == ([], "")
 
 
@@ -234,7 +235,7 @@ def test_files_that_are_rotated_while_the_last_lines_are_read_give_each_line_onc
         return found
 
     monkeypatch.setattr(RunLogs, "files", files_then_rotated)
-    found = last_lines([run], view(), 20_000)
+    found = last_lines(from_the_end([run]), view(), 20_000)
     assert found == [*shown, *(line(6_000 + turn, 3000)[:-1] for turn in (1, 2))]
 
 
@@ -245,5 +246,5 @@ def test_a_damaged_file_is_said_and_the_lines_before_it_are_shown(
     packed.write_bytes(packed.read_bytes()[:-3])
     forwards = [one for lines in read_runs([run], view()) for one in lines]
     assert f"{packed} cannot be read to its end" in capsys.readouterr().err
-    assert last_lines([run], view(), 20_000) == forwards
+    assert last_lines(from_the_end([run]), view(), 20_000) == forwards
     assert f"{packed} cannot be read to its end" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from logferry_agent.fs import FileSystem
 from logferry_agent.logset import RunLogs
 from logferry_agent.needles import Needles, literal
 from logferry_agent.pages import View, last_lines, read_runs
+from logferry_agent.pages import backwards as from_the_end
 from logferry_agent.salvage import salvage
 from logferry_agent.scanner import Hits, holding, matching
 from logferry_agent.selection import Filter
@@ -69,8 +70,8 @@ def check(data: bytes) -> None:
             assert not any("\n" in line for line in lines)
         for hits in (holding(literal("Step")), matching(re.compile("S[^t]*.p"), Needles([])), holding(_FILTER.needles)):
             list(read_runs([run], _view(hits)))
-        last_lines([run], _view(None), 3)
-        tail = RunTail(run, from_start=True)
+        last_lines(from_the_end([run]), _view(None), 3)
+        tail = RunTail(run)
         try:
             for blocks in tail.poll():
                 list(blocks)
