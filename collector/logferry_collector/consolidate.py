@@ -101,7 +101,9 @@ class Consolidator:
         while waiting and not stop():
             steps = self._look(waiting)
             due = [(step, step.intake) for step in steps if step.intake is not None]
-            held = self._store.commit([intake for _, intake in due]) if due else []
+            void = self._void([intake for _, intake in due])
+            held = self._store.commit([*(intake for _, intake in due), *void])[: len(due)] if due else []
+            self._discover.forget(intake.state.path for intake in void)
             committed += sum(held)
             for (_, intake), was_held in zip(due, held, strict=True):
                 self.account.add(intake.records if was_held else [], intake.state.path)
@@ -121,6 +123,26 @@ class Consolidator:
         if void:
             self._store.drop_rejects(sorted(void))
             self._discover.forget(void)
+
+    def _void(self, intakes: list[Intake]) -> list[Intake]:
+        """Return what takes away the parts and edits of an earlier run that went for good, beside a new one of its id.
+
+        A file that is gone keeps its rows, and so does the mark that hid a run which `prune` deleted.
+        """
+        runs = {
+            (one.experiment_id, one.run_id): os.path.dirname(intake.state.path)
+            for intake in intakes
+            for one in intake.records
+            if one.role is Role.RESULT and os.path.basename(intake.state.path) == f"{one.run_id}.json"
+        }
+        beside = self._store.beside_hidden(list(runs)) if runs else []
+        homes = set(runs.values())
+        return [
+            # A stamp that no file has, so that one which comes back is read.
+            Intake(replace(state, version=state.version + 1, stamp=UNASKABLE), [], [], -1)
+            for state in beside
+            if os.path.dirname(state.path) in homes and not exists(state.path)
+        ]
 
     def _look(self, waiting: list[Found]) -> list[_Step]:
         """Look at as many files as one transaction takes, from the end of `waiting`."""

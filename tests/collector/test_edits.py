@@ -192,3 +192,27 @@ def test_the_last_word_on_a_tag_holds() -> None:
     for order in (made, made[::-1]):
         found = edits.merged(order)
         assert found.applied({"tags": ["a", "c"], "notes": ""}) == {"tags": ["c", "b"], "notes": "y"}
+
+
+def test_a_new_run_of_a_pruned_ones_id_is_shown_without_what_was_the_old_ones(each_place: Place) -> None:
+    place = each_place
+    for run in ("again", "later"):
+        place.write(f"e/{run}.json", {"status": "COMPLETED"})
+        place.write(f"e/{run}.part-abc.json", {"metrics": {"old": 1}})
+        edits.write(place.home, "e", run, {"tags": {"old": True}, "removed": True})
+    place.collect()
+    assert place.ids() == []
+    place.write("e/later.json", {"status": "COMPLETED", "metrics": {"changed": 1}})
+    place.collect()
+    assert place.ids() == []  # its marks are there
+    assert trash.empty(place.home)[1] == {}
+    place.collect()
+    assert place.ids() == []
+    place.write("e/again.json", {"status": "RUNNING", "metrics": {"new": 1}})
+    place.collect()
+    (document,) = place.documents()
+    assert (document["run_id"], document["metrics"], document.get("tags")) == ("again", {"new": 1}, None)
+    edits.write(place.home, "e", "again", {"removed": True})
+    place.restart()
+    place.collect()
+    assert place.ids() == []

@@ -52,6 +52,9 @@ class Store(Protocol):
     def files_of_inode(self, stamp: Stamp) -> list[FileState]:
         """Return the files that had this device and inode when they were last read."""
 
+    def beside_hidden(self, runs: Sequence[tuple[str, str]]) -> list[FileState]:
+        """Return the files that hold parts and edits of those of some runs that are not shown."""
+
     def commit(self, intakes: Sequence[Intake]) -> list[bool]:
         """Commit some files' changes in one transaction; say of each whether its version still held."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from logferry.killpoints import passed
-from logferry_collector.records import Fault, FileState, Intake, Reject, Stamp
+from logferry_collector.records import Fault, FileState, Intake, Reject, Role, Stamp
 from logferry_collector.store.catalogue import Catalogue
 from logferry_collector.store.database import Database
 from logferry_collector.store.fragment import Sql, sql
@@ -47,6 +47,13 @@ class Relational:
     def files_of_inode(self, stamp: Stamp) -> list[FileState]:
         # Thousands of hard links have one inode; a renamed file has one old name.
         return self._states(sql("inode = ? AND device = ? LIMIT 16", stamp.inode, stamp.device))
+
+    def beside_hidden(self, runs: Sequence[tuple[str, str]]) -> list[FileState]:
+        wanted = self.database.listed({"e": "text", "r": "text"}, runs)
+        of_run = "experiment_id = v.e AND {}.run_id = v.r"
+        rows = sql(f"? AS v JOIN candidate c ON c.{of_run.format('c')} AND c.part != ?", wanted, Role.RESULT)
+        shown = f"SELECT 1 FROM result r WHERE r.{of_run.format('r')}"
+        return self._states(sql(f"id IN (SELECT c.file FROM ? WHERE NOT EXISTS ({shown}))", rows))
 
     def _states(self, which: Sql) -> list[FileState]:
         rows = self.database.rows(sql(f"SELECT {FILE} FROM file WHERE ?", which))
