@@ -11,7 +11,8 @@ import pytest
 
 from logferry.cli import main
 from logferry_collector import running
-from logferry_collector.store import Store, StoreDownError, StoreRefusedError, open_url, shown, upkeep
+from logferry_collector.store import Store, StoreDownError, StoreRefusedError, indexes, open_url, shown, upkeep
+from logferry_collector.store.database import ASKED
 from logferry_collector.store.fragment import Sql
 from logferry_collector.where import Query
 from support import postgres
@@ -126,6 +127,26 @@ def test_a_whole_store_has_no_problems_and_a_damaged_one_says_which(
         session.run(Sql("UPDATE reject SET file = 99 WHERE line = 0"))
     found = said(capsys, "store", "check", code=1)["problems"]
     assert [problem.split()[0] for problem in found] == ["1", "e/a", "e/b1", "e/b2"]
+
+
+def test_what_groups_are_made_from_is_checked_and_made_anew(
+    full: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "_FROM_ROWS", 1)
+    database = full.store.database  # type: ignore[attr-defined]
+    before = repr(full.reader.results().group("config.deep.er", metrics=["x", "n"]).rows)
+    (name,) = database.indexes(ASKED)
+    assert said(capsys, "store", "check")["problems"] == []
+    if full.store.url.startswith("postgres"):  # SQLite has an index, and checks it itself
+        with database.writing() as session:
+            session.run(Sql(f'UPDATE "{name}" SET k0 = 7 WHERE k0 IS NOT NULL'))
+            session.run(Sql(f'DELETE FROM "{name}" WHERE m1 IS NOT NULL'))
+        (problem,) = said(capsys, "store", "check", code=1)["problems"]
+        assert problem == f"3 rows of table {name}, of which groups are made, are not as the results are"
+    assert said(capsys, "store", "rebuild")["results"] == 3
+    assert database.indexes(ASKED) == []
+    assert repr(full.reader.results().group("config.deep.er", metrics=["x", "n"]).rows) == before
+    assert said(capsys, "store", "check")["problems"] == []
 
 
 def test_a_rebuilt_store_is_equal_to_the_one_before(full: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, Protocol
 
 from logferry_collector.store.fragment import Sql
 
+# Before the names of what is made for questions.
+ASKED = "asked_"
+
 
 class Operand(NamedTuple):
     """Where a value lies: in a column of text, or at a path of a column of JSON."""
@@ -84,7 +87,7 @@ class Database(Protocol):
         """Return the names of some indexes, the oldest first."""
 
     def damage(self) -> list[str]:
-        """Return what the database itself finds wrong with its files."""
+        """Return what the database itself finds wrong with its files, and with what was made for questions."""
 
     def close(self) -> None: ...
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from logferry_collector.store import StoreDownError, StoreRefusedError
-from logferry_collector.store.database import Cover, Database
+from logferry_collector.store.database import ASKED, Cover, Database
 from logferry_collector.store.fragment import Sql
 from logferry_collector.store.query_sql import QuerySQL
 from logferry_collector.where import Has, Key, Query, conditions_of, keys_of
@@ -24,7 +24,6 @@ _FROM_ROWS = 2_000
 # Each costs every later write; the oldest makes room.
 _MOST = 16
 _MAX_KEYS = 8
-_PREFIX = "asked_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class _Wanted:
     def name(self) -> str:
         # A path may hold any sign; its checksum is a name. Keys of one checksum share an index: only slower.
         said = [self.keys, self.desc, self.measured, self.filtered]
-        return f"{_PREFIX}{zlib.crc32(json.dumps(said).encode()):08x}"
+        return f"{ASKED}{zlib.crc32(json.dumps(said).encode()):08x}"
 
 
 class Indexes:
@@ -78,11 +77,11 @@ class Indexes:
         there: list[str] = []
         # It is speed only: who may not write, or finds the store busy, goes without.
         with suppress(StoreDownError):
-            there = self._database.indexes(_PREFIX) if names else []
+            there = self._database.indexes(ASKED) if names else []
             missing = [one for name, one in names.items() if name not in there]
             if missing and self._may_make and self._is_large():
                 self._add(missing)
-                there = self._database.indexes(_PREFIX)
+                there = self._database.indexes(ASKED)
                 for old in there[:-_MOST]:
                     self._database.drop_index(old)
         return next((name for name in names if name in there), "")

@@ -13,11 +13,12 @@ from itertools import chain, islice
 from typing import Any
 
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError, shown
+from logferry_collector.store.database import ASKED
 from logferry_collector.store.fragment import PARAMETER, Sql, sql
 from logferry_collector.store.migrations import check_version, migrate
 from logferry_collector.store.postgres_schema import STEPS
 from logferry_collector.store.postgres_sql import PostgresSQL
-from logferry_collector.store.projection import gone
+from logferry_collector.store.projection import differing, gone
 
 try:
     import psycopg
@@ -145,7 +146,16 @@ class Postgres(PostgresSQL):
         raise StoreDownError(f"store {self.url}: its tables are gone")
 
     def damage(self) -> list[str]:
-        return []  # a server checks its own files
+        """Return which tables of groups are not what `result` has; a server checks its own files."""
+        found: list[str] = []
+        body = "(SELECT prosrc FROM pg_proc p WHERE p.proname = c.relname AND p.pronamespace = c.relnamespace)"
+        for name in self.indexes(ASKED):
+            one = sql("relname = ? AND relkind = 'r' AND relnamespace = current_schema()::regnamespace", name)
+            for (made_by,) in self.rows(sql(f"SELECT {body} FROM pg_class c WHERE ?", one)):
+                count = next(self.rows(differing(name, made_by)))[0] if made_by else "all"
+                if count:
+                    found.append(f"{count} rows of table {name}, of which groups are made, are not as the results are")
+        return found
 
     def close(self) -> None:
         self._pool.close()

@@ -34,6 +34,14 @@ def made(name: str, grouped: Sequence[Sql], measured: Sequence[Sql], filtered: S
     yield Sql(f'ANALYZE "{name}"')
 
 
+def differing(name: str, body: str) -> Sql:
+    """Return a query that counts the rows of one that are not as its function, of this body, makes them."""
+    select = body.partition(f'INSERT INTO "{name}" ')[2].partition(" changed r;")[0] + " result r"
+    there = f'TABLE "{name}"'
+    both = f"({there} EXCEPT ALL {select}) UNION ALL ({select} EXCEPT ALL {there})"
+    return Sql(f"SELECT count(*) FROM ({both}) AS differing")
+
+
 def gone(name: str) -> Iterator[Sql]:
     """Yield the statements that remove one."""
     yield Sql(f'DROP FUNCTION IF EXISTS "{name}"() CASCADE')

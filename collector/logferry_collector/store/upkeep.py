@@ -10,7 +10,7 @@ from typing import Any
 from logferry_collector.records import Role
 from logferry_collector.store import StoreRefusedError
 from logferry_collector.store.catalogue import Catalogue
-from logferry_collector.store.database import Session
+from logferry_collector.store.database import ASKED, Session
 from logferry_collector.store.fragment import Sql, sql
 from logferry_collector.store.relational import Relational
 from logferry_collector.store.values import texts
@@ -48,6 +48,8 @@ def copy(source: Relational, target: Relational) -> int:
 def forget(store: Relational, below: str) -> None:
     """Forget the files below a directory, with their rows: they are read again as if they were new."""
     files = sql("SELECT id FROM file WHERE substr(path, 1, ?) = ?", len(below), below)
+    for name in store.database.indexes(ASKED):  # made anew when it is asked for
+        store.database.drop_index(name)
     with store.database.writing() as session:
         for table in ("candidate", "reject"):
             session.run(sql(f"DELETE FROM {table} WHERE file IN (?)", files))
