@@ -1,4 +1,4 @@
-"""One JSON document per file, as the SDK writes it; a list of them, or a table of pandas (oriented.py)."""
+"""One JSON document per file, as the SDK writes it; a list of them, a table of pandas, the state of a trainer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from logferry.results import MAX_DOCUMENT_BYTES
 from logferry_collector.floats import has_float_beyond
 from logferry_collector.formats.content import MAX_CELLS, BeyondError, Content, Reading, refused, unparsed, whole
 from logferry_collector.formats.oriented import rows_of
+from logferry_collector.formats.trainer import ended
 from logferry_collector.records import Parsed
 
 # SQLite refuses JSON that is nested deeper than 1000; nobody means more than this.
@@ -39,7 +40,7 @@ class JSON:
             return refused(data, str(error))
         except ValueError as error:
             return unparsed(data, f"not JSON: {error}")
-        return whole(data, rows_of(value), content.reading)
+        return whole(data, rows_of(ended(value)), content.reading)
 
 
 def decode(data: bytes) -> Any:
