@@ -1,4 +1,4 @@
-"""Reading running logs: searching large ones beside grep, and verifying one beside a bare loop.
+"""Reading running logs: searching large ones beside grep, showing and verifying one beside bare loops, its last lines.
 
 grep runs in the C locale and writes into a pipe, as ours does: for /dev/null it ends at the first hit.
 """
@@ -22,6 +22,7 @@ from logferry_agent.fs import FileSystem
 from logferry_agent.scan import Scan
 
 WORDS = ["validation", "checkpoint", "gradient", "scheduler", "augmentation", "attention", "momentum", "dropout"]
+_LOGFERRY = [sys.executable, "-m", "logferry"]
 NEEDLE = "needle-in-the-log"
 RUNS = 64
 # Name, what ours is asked for, what grep is, goal. A word of common letters takes grep itself twice as long.
@@ -32,20 +33,25 @@ LOGS = [
     ("a field's value", r"loss=0\.9999", ["-E", r'loss":0\.9999'], 4.0),
     ("two words", "needle|nowhere", ["-E", "needle|nowhere"], 4.0),
     ("a word in any case", "(?i)needle", ["-iE", "needle"], 4.0),
+    ("a word in each eighth line", "validation", ["-F", "validation"], 4.0),
 ]
 SEARCHES = [
     ("a rare text", [NEEDLE], NEEDLE, 1.5),
     ("a text that is nowhere", ["nowhere"], "nowhere", 1.5),
     ("a rare text, with limits", ["needle", "--level", "info", "--event", "Epoch*", "--since", "9999d"], "needle", 1.5),
-    ("a text in each eighth line", ["validation"], "validation", None),
+    ("a text in each eighth line", ["validation"], "validation", 4.0),
 ]
+# As many bytes are shown without a filter; all of a gigabyte would take longer than all the rest.
+_SHOWN_BYTES = 128 << 20
+# What a program would do that shows a log by itself.
+BARE = "import sys, orjson\nfor line in open(sys.argv[1], 'rb'): print(orjson.loads(line)['event'])"
 
 
 def figures(gib: float) -> list[Figure]:
     root = Path(tempfile.mkdtemp(prefix="lf-bench-"))
     try:
         log = a_log(root / "home/logs/exp/run/here.jsonl", int(gib * (1 << 30)))
-        beside = [*reading(root, log), *searching(root, log), packed(root, log)]
+        beside = [*reading(root, log), last(root), *searching(root, log), packed(root, log), showing(root, log)]
         return [*beside, verifying(log)]
     finally:
         shutil.rmtree(root)
@@ -77,6 +83,25 @@ def reading(root: Path, log: Path) -> Iterator[Figure]:
         yield _beside(f"logs --grep for {name} ÷ grep", root, ours, ["grep", *options, str(log)], goal)
 
 
+def last(root: Path) -> Figure:
+    """How long the last lines of the log take, start of the interpreter included."""
+    env = _environment(root)
+    found = interleaved(5, ours=lambda: _seconds([*_LOGFERRY, "logs", "exp", "-n", "10"], env))["ours"]
+    return Figure("logs -n 10", 1000 * found.median, "ms", 300, details={"minimum": 1000 * found.minimum})
+
+
+def showing(root: Path, log: Path) -> Figure:
+    """Show every line of a log, beside a loop that parses each and prints one word of it."""
+    part = root / "home/logs/shown/run/here.jsonl"
+    part.parent.mkdir(parents=True)
+    with log.open("rb") as whole:
+        data = whole.read(_SHOWN_BYTES)
+    part.write_bytes(data[: data.rfind(b"\n") + 1])
+    theirs = [sys.executable, "-c", BARE, str(part)]
+    figure = _beside("logs without a filter ÷ parsing each line", root, ["logs", "shown"], theirs, 1.0)
+    return figure._replace(details={**figure.details, "MB/s": len(data) / 1e6 / float(figure.details["ours, s"])})
+
+
 def searching(root: Path, log: Path) -> Iterator[Figure]:
     many = root / "home/logs/many"
     data = log.read_bytes()
@@ -103,15 +128,19 @@ def packed(root: Path, log: Path) -> Figure:
 
 
 def _beside(name: str, root: Path, ours: list[str], theirs: list[str], goal: float | None) -> Figure:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
-    env |= {"LOGFERRY_HOME": str(root / "home"), "LOGFERRY_NODE_DIR": str(root / "node")}
+    env = _environment(root)
     found = interleaved(
         3,
-        ours=lambda: _seconds([sys.executable, "-m", "logferry", *ours], {**env, "LC_ALL": "C.UTF-8"}),
-        grep=lambda: _seconds(theirs, {**env, "LC_ALL": "C"}),
+        ours=lambda: _seconds([*_LOGFERRY, *ours], env),
+        theirs=lambda: _seconds(theirs, {**env, "LC_ALL": "C"}),
     )
-    own, grep = found["ours"].minimum, found["grep"].minimum
-    return Figure(name, own / grep, "×", goal, details={"ours, s": own, "grep, s": grep})
+    own, other = found["ours"].minimum, found["theirs"].minimum
+    return Figure(name, own / other, "×", goal, details={"ours, s": own, "theirs, s": other})
+
+
+def _environment(root: Path) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
+    return {**env, "LOGFERRY_HOME": str(root / "home"), "LOGFERRY_NODE_DIR": str(root / "node"), "LC_ALL": "C.UTF-8"}
 
 
 def _seconds(command: list[str], env: dict[str, str]) -> float:
