@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from logferry_collector.store import StoreDownError
 from support.collecting import Place
 
 # The first store is asked before other rights are taken on: a module may lie where the other user may not read.
@@ -87,7 +88,10 @@ def test_a_store_whose_writer_is_gone_is_read_where_nobody_may_write(closed: Pla
     closed.home.store.parent.chmod(0o755)
 
 
-def test_who_reads_what_lies_still_is_told_when_it_did_not(closed: Place, root: Path) -> None:
+@pytest.mark.parametrize("while_it_writes", [True, False])
+def test_who_reads_what_lies_still_sees_what_was_written_since(
+    closed: Place, root: Path, *, while_it_writes: bool
+) -> None:
     closed.store.close()
     closed.home.store.parent.chmod(0o555)
     asked(closed, root)
@@ -98,8 +102,20 @@ def test_who_reads_what_lies_still_is_told_when_it_did_not(closed: Place, root: 
         assert other.stdout.readline() == "\n"
         closed.home.store.parent.chmod(0o755)
         writer = Place(root)
-        writer.append("e/r.jsonl", {"run_id": "new"})
+        writer.append("e/r.jsonl", {"run_id": "new", "config": {"lr": 3}, "metrics": {"acc": 9_000}})
         writer.collect()
+        if not while_it_writes:
+            writer.store.close()
+            closed.home.store.parent.chmod(0o555)
         said, _ = other.communicate("\n", timeout=60)
         writer.store.close()
-    assert "was written to while it was read; ask again" in said
+    closed.home.store.parent.chmod(0o755)
+    assert said == "['new', 'r2096'] 7 2100\n"
+
+
+def test_an_answer_during_which_something_was_written_is_none(closed: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = closed.store.database  # type: ignore[attr-defined]
+    monkeypatch.setattr(database, "_still", database.path.stat())  # of a file beside which there is a log now
+    monkeypatch.setattr(database, "_see_what_lies_there", lambda: None)
+    with pytest.raises(StoreDownError, match="was written to while it was read; ask again"):
+        closed.store.counts()

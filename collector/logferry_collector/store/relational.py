@@ -120,7 +120,8 @@ class Relational:
     def count(self, query: Query) -> int:
         made = QuerySQL(self.database, query)
         statement = sql("SELECT count(*) FROM (SELECT 1 ???) AS found", FROM, made.where(), made.limit())
-        return next(self.database.rows(statement))[0]  # type: ignore[no-any-return]
+        ((found,),) = self.database.rows(statement)
+        return found  # type: ignore[no-any-return]
 
     def runs_like(self, text: str) -> list[tuple[str, str]]:
         experiment, slash, run = text.rpartition("/")
@@ -157,8 +158,9 @@ class Relational:
         return [(path, Reject(line, Fault(fault), reason)) for path, line, fault, reason in rows]
 
     def counts(self) -> tuple[int, int]:
-        found = next(self.database.rows(Sql("SELECT (SELECT count(*) FROM result), (SELECT count(*) FROM reject)")))
-        return found[0], found[1]
+        rows = self.database.rows(Sql("SELECT (SELECT count(*) FROM result), (SELECT count(*) FROM reject)"))
+        ((results, rejects),) = rows
+        return results, rejects
 
     def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         return self.database.ask(query)

@@ -44,16 +44,20 @@ class SQLite(SQLiteSQL):
                 f"store {path} is on a network file system ({kind}), where SQLite corrupts; "
                 "set LOGFERRY_STORE to a file on a local disk"
             )
-        self.path = path
+        self.path, self._busy_s = path, busy_s
         with self._reaching():
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._open()
+
+    def _open(self) -> None:
+        with self._reaching():
             self._still: os.stat_result | None = None
-            self.connection = self._connected(busy_s)
+            self.connection = self._connected(self._busy_s)
         try:
             self._migrate()
             with self._reaching():
                 self.connection.execute("PRAGMA synchronous = NORMAL")
-                self._identity = _identity(path)
+                self._identity = _identity(self.path)
         except BaseException:
             self.connection.close()
             raise
@@ -82,14 +86,21 @@ class SQLite(SQLiteSQL):
             return sqlite3.connect(f"file:{_quoted(self.path)}?immutable=1", uri=True, isolation_level=None)
         return connection
 
-    def _check_still(self) -> None:
+    def _lies_still(self) -> bool:
+        """Say whether what is read as it lies is as it was when it was opened."""
         if self._still is None:
-            return
+            return True
         now = self.path.stat()
-        if _log_of(self.path).exists() or (now.st_mtime_ns, now.st_size) != (
-            self._still.st_mtime_ns,
-            self._still.st_size,
-        ):
+        same = (now.st_mtime_ns, now.st_size) == (self._still.st_mtime_ns, self._still.st_size)
+        return same and not _log_of(self.path).exists()
+
+    def _see_what_lies_there(self) -> None:
+        if not self._lies_still():
+            self.connection.close()
+            self._open()
+
+    def _check_still(self) -> None:
+        if not self._lies_still():
             raise StoreDownError(f"store {self.path}: was written to while it was read; ask again")
 
     def _migrate(self) -> None:
@@ -123,10 +134,13 @@ class SQLite(SQLiteSQL):
 
     def rows(self, statement: Sql) -> Iterator[tuple[Any, ...]]:
         with self._reaching():
+            self._see_what_lies_there()
             yield from self.connection.execute(_text(statement), statement.bound)
             self._check_still()
 
     def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        with self._reaching():
+            self._see_what_lies_there()
         how = "mode=ro" if self._still is None else "immutable=1"
         connection = sqlite3.connect(f"file:{_quoted(self.path)}?{how}", uri=True, timeout=10)
         connection.execute("PRAGMA query_only = ON")
