@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+from math import ceil
 
 from logferry.interruption import let_through
 
@@ -15,6 +17,8 @@ class Bell:
         os.set_blocking(rope, False)
         # A file object knows that it is closed; the bare number might belong to somebody else by then.
         self._rope = open(rope, "wb", buffering=0)  # noqa: SIM115 - open as long as somebody listens
+        self._poll = select.poll()
+        self._poll.register(self._ear, select.POLLIN)
 
     def fileno(self) -> int:
         return self._ear
@@ -29,6 +33,13 @@ class Bell:
     def hear(self) -> None:
         """Wait until it was rung, and take that back."""
         os.read(self._ear, 4096)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long, or until it was rung, and take that back; return whether it was."""
+        rung = bool(self._poll.poll(ceil(seconds * 1000)))
+        if rung:
+            self.hear()
+        return rung
 
     def close(self) -> None:
         self._rope.close()

@@ -253,10 +253,11 @@ class Buffer:
             self.head.save()
             passed("trim.noted")
             old = self._segments.before(keep)
-        self._segments.unlink(old)
-        with self._lock:
-            self._segments.forget(old)
-            self._relax()
+        if old:
+            self._segments.unlink(old)
+            with self._lock:
+                self._segments.forget(old)
+                self._relax()
 
     def _relax(self) -> None:
         """Take levels in again that were shed, the gap record first."""

@@ -1,6 +1,6 @@
 """What a producer can see of its node: who else logs there, and whether an agent serves it.
 
-From the first follows for how long each producer gathers events before it ships them.
+From the first, looked at once a second, follows for how long each producer gathers events before it ships them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,22 @@ _SHARE_S = 0.03
 _LONGEST_S = 0.25
 # Whoever has so many neighbours gathers as long as anybody does: nothing more need be looked at.
 _MANY = 16
+# To look takes a sixth of what a batch costs the job.
+_LOOK_S = 1.0
+
+
+class Company:
+    """Knows for how long a producer of `node` gathers events."""
+
+    def __init__(self, node: NodeDir) -> None:
+        self._node = node
+        self._look_at = self._batch_s = 0.0
+
+    def batch_s(self, now: float) -> float:
+        """Return that in seconds; `now` is monotonic."""
+        if now >= self._look_at:
+            self._look_at, self._batch_s = now + _LOOK_S, batch_s(producers(self._node))
+        return self._batch_s
 
 
 def producers(node: NodeDir) -> int:

@@ -13,6 +13,8 @@ from logferry.bell import Bell
 
 # Frames that wait in ZeroMQ are copies that nobody can adopt; two keep the pipe busy.
 _SEND_HIGH_WATER = 2
+# A plain number: an enum's operators run longer than the question.
+_IN = int(zmq.POLLIN)
 
 
 class Dealer:
@@ -33,15 +35,21 @@ class Dealer:
 
     def received(self) -> Iterator[wire.Frame | wire.Bad]:
         """Yield what has come."""
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            yield wire.decode(self._socket.recv_multipart())
+        while int(self._socket.getsockopt(zmq.EVENTS)) & _IN:
+            part = self._socket.recv(copy=False)
+            parts = [part.bytes]
+            while part.more:
+                part = self._socket.recv(copy=False)
+                parts.append(part.bytes)
+            yield wire.decode(parts)
 
     def wait(self, bell: Bell, seconds: float, *, for_news: bool) -> bool:
         """Wait until the bell rings or, `for_news`, something comes or can be sent; return whether anything did."""
+        if not for_news:
+            return bell.wait(seconds)
         poller = zmq.Poller()
         poller.register(bell.fileno(), zmq.POLLIN)
-        if for_news:
-            poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if self.blocked else zmq.POLLIN)
+        poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if self.blocked else zmq.POLLIN)
         found = poller.poll(ceil(seconds * 1000))
         if any(source == bell.fileno() for source, _ in found):
             bell.hear()

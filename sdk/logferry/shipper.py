@@ -20,7 +20,7 @@ from typing import Any
 from logferry import wire
 from logferry.bell import Bell
 from logferry.buffer import Buffer, Unsent
-from logferry.company import batch_s, has_agent, producers
+from logferry.company import Company, has_agent
 from logferry.dealer import Dealer, connected
 from logferry.diagnostics import complain
 from logferry.layout import NodeDir
@@ -30,8 +30,12 @@ _LARGE_BATCH_BYTES = 64 << 10
 # Whoever came past the level check before the thread fell asleep does not wake it: the first sleep is a short one, and
 # sees what such a call has left. Nothing else needs the end of a sleep.
 _NAP_S, _SLEEP_S = 1.0, 30.0
-# Nothing acked for so long: the agent may be another one than the one that was greeted.
-_PATIENCE_S = 1.0
+# Nothing acked for so long: the agent may be another one than the one that was greeted, or a greeting was lost. One
+# that is only busy has the more to do the more producers greet it again: each greeting doubles that time, and each ack
+# takes a tenth off. A new agent is not waited for: it asks who is there.
+_PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 8.0
+# While nobody waits for them, acks of several batches are read at once: that is a third of what a batch costs the job.
+_NEWS_S = 0.6
 # After a refusal that only time can mend.
 _PAUSE_S = 0.5
 _NO_AGENT_S = 10.0
@@ -79,10 +83,11 @@ class Shipper:
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
         self._own_level, self._where, self._node = own_level, where, node
-        self._batch_s = 0.0
+        self._company, self._batch_s = Company(node), 0.0
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
+        self._patience_s = _PATIENCE_S
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
         self._told = False
         self._rested = False  # slept, and nothing happened
@@ -156,11 +161,12 @@ class Shipper:
         self._bell.close()
 
     def _loop(self, dealer: Dealer) -> None:
-        heard = monotonic()
+        heard, for_news = monotonic(), True
         while not self._stopping:
             now = monotonic()
             dealer.blocked = False
-            if self._receive(dealer) or self._greeted:
+            news = for_news or now - self._waiting_since > _NEWS_S
+            if (news and self._receive(dealer)) or self._greeted:
                 heard = now
             self._greet(dealer, now)
             self._ship(dealer, now)
@@ -169,7 +175,6 @@ class Shipper:
             self._buffer.prepare()
             if not self._told and not self._greeted:
                 self._tell_silence(now - heard)
-            # In between acks can wait, which halves the wake-ups.
             wait_s, for_news = self._timeout(dealer, now)
             self._rested = not dealer.wait(self._bell, wait_s, for_news=for_news) and self._buffer.asleep
         self._do_tasks()
@@ -199,7 +204,7 @@ class Shipper:
         if not self._greeted:
             # Asleep, because nothing can be shipped: only the first call has to ring, to have segments prepared.
             self._buffer.sleep()
-            return max(0.0, self._hello_at + _PATIENCE_S - now) or _PATIENCE_S, True
+            return max(0.0, self._hello_at + self._patience_s - now) or self._patience_s, True
         if now < self._paused_until:
             return self._paused_until - now, True
         if dealer.blocked:
@@ -215,16 +220,18 @@ class Shipper:
         if not self._buffer.sleep():
             return 0.0, True
         if self._buffer.unacked_bytes():
-            return max(0.0, self._waiting_since + _PATIENCE_S - now), True
+            return max(0.0, self._waiting_since + self._patience_s - now), True
         return (_SLEEP_S if self._rested and not self._buffer.is_full() else _NAP_S), True
 
     def _greet(self, dealer: Dealer, now: float) -> None:
-        if self._greeted and self._buffer.unacked_bytes() and now - self._waiting_since > _PATIENCE_S:
+        if self._greeted and self._buffer.unacked_bytes() and now - self._waiting_since > self._patience_s:
             self._greeted = False
-        if self._greeted or now - self._hello_at < _PATIENCE_S:
+        if self._greeted or now - self._hello_at < self._patience_s:
             return
         acked = self._buffer.head.acked_through
         if dealer.send(wire.Hello(self._producer, acked, self._about)):
+            if self._hello_at:
+                self._patience_s = min(2 * self._patience_s, _LONGEST_PATIENCE_S)
             self._hello_at = now
 
     def _ship(self, dealer: Dealer, now: float) -> None:
@@ -233,12 +240,12 @@ class Shipper:
         hurry = self._stopping or self._requests or self._flushes
         if now - self._shipped_at < self._batch_s and not hurry and self._buffer.unread() < _LARGE_BATCH_BYTES:
             return
-        while (room := self._window - self._buffer.unacked_bytes()) > 0:
+        while self._buffer.unread() and (room := self._window - self._buffer.unacked_bytes()) > 0:
             found = self._buffer.read(min(room, _FRAME_BYTES))
             if found is None:
                 return
             if self._shipped_at != now:
-                self._shipped_at, self._batch_s = now, batch_s(producers(self._node))
+                self._shipped_at, self._batch_s = now, self._company.batch_s(now)
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
             if not dealer.send(_batch(self._producer, found)):
@@ -276,7 +283,7 @@ class Shipper:
             self._paused_until = monotonic() + _PAUSE_S
 
     def _on_who(self, _: wire.Who) -> None:
-        self._greeted, self._hello_at = False, 0.0
+        self._greeted, self._hello_at, self._patience_s = False, 0.0, _PATIENCE_S
 
     def _on_level(self, frame: wire.Level | wire.Welcome) -> None:
         self._buffer.set_level(self._own_level if frame.level is None else frame.level)
@@ -286,6 +293,7 @@ class Shipper:
         if durable:
             # Anything that is acked shows that the agent is there: wait for the rest anew.
             self._waiting_since = monotonic()
+            self._patience_s = max(_PATIENCE_S, 0.9 * self._patience_s)
             self._buffer.acked(durable)
 
     def _settle_flushes(self, dealer: Dealer) -> None:

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
@@ -132,6 +133,12 @@ _FORMS: dict[bytes, tuple[type[Any], tuple[Any, ...]]] = {
     b"answer": (Answer, (dict,)),
 }
 _KINDS = {form: kind for kind, (form, _) in _FORMS.items()}
+_TOO_LARGE = 1 << 63
+# All types that the fields of a header may have, its version's first: one question for the whole of it.
+_SHAPES = {
+    kind: set(product((int,), *(one if isinstance(one, tuple) else (one,) for one in types)))
+    for kind, (_, types) in _FORMS.items()
+}
 
 
 def window(producers: int) -> int:
@@ -154,8 +161,8 @@ def decode(parts: Sequence[bytes]) -> Frame | Bad:
     if len(parts) != 3:
         return Bad("parts", f"{len(parts)} parts instead of 3")
     kind, header, payload = parts
-    known = _FORMS.get(kind)
-    if known is None:
+    form, _ = _FORMS.get(kind, (None, ()))
+    if form is None:
         return Bad("kind", f"unknown kind {kind[:16]!r}")
     if len(header) > (MAX_FRAME_BYTES if kind == b"answer" else MAX_HEADER_BYTES) or len(payload) > MAX_FRAME_BYTES:
         return Bad("size", f"header of {len(header)} bytes, payload of {len(payload)}")
@@ -163,24 +170,22 @@ def decode(parts: Sequence[bytes]) -> Frame | Bad:
         fields = msgpack.unpackb(header, strict_map_key=True)
     except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
         return Bad("header", f"not msgpack: {type(error).__name__}")
-    form, types = known
     if not isinstance(fields, list) or not fields or fields[0] != VERSION or isinstance(fields[0], bool):
         return Bad("version", f"version {str(fields[:1])[:40] if isinstance(fields, list) else '?'}; known: {VERSION}")
-    fault = _fault(fields[1:], types)
+    fault = _fault(kind, fields)
     if fault:
         return Bad("header", f"{kind.decode()}: {fault}")
     return _batch(fields, payload) if form is Batch else form(*fields[1:])
 
 
-def _fault(values: list[Any], types: tuple[Any, ...]) -> str:
-    if len(values) != len(types):
-        return f"{len(values)} fields instead of {len(types)}"
-    for position, (value, kind) in enumerate(zip(values, types, strict=True)):
-        if not isinstance(value, kind) or isinstance(value, bool):
-            return f"field {position} is a {type(value).__name__}"
-        if isinstance(value, int) and not 0 <= value < 1 << 63:
-            return f"field {position} is out of range"
-    if types[0] is str and len(values[0].encode(errors="replace")) > MAX_PRODUCER_ID_BYTES:
+def _fault(kind: bytes, fields: list[Any]) -> str:
+    shape = tuple(map(type, fields))
+    if shape not in _SHAPES[kind]:
+        return f"{len(shape)} fields: {', '.join(found.__name__ for found in shape[:8])}"
+    for value in fields:
+        if type(value) is int and not 0 <= value < _TOO_LARGE:
+            return f"{value} is out of range"
+    if shape[1] is str and len(fields[1].encode(errors="replace")) > MAX_PRODUCER_ID_BYTES:
         return "name is too long"
     return ""
 

@@ -60,6 +60,14 @@ def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_a_quarter_o
     assert waits == [0.005, 0.005, 0.06, 0.12, 0.24, 0.25, 0.25]
 
 
+def test_a_producer_looks_around_once_a_second(node: NodeDir) -> None:
+    company_of = company.Company(node)
+    assert company_of.batch_s(now=5.0) == 0.005
+    make(node, *(f"p{number}" for number in range(15)))
+    assert company_of.batch_s(now=5.9) == 0.005
+    assert company_of.batch_s(now=6.0) == 0.25
+
+
 def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
     node: NodeDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

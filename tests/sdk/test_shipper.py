@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import logferry
-from logferry import diagnostics, shipper, wire
+from logferry import dealer, diagnostics, shipper, wire
 from logferry.run import Run
 from support.fakeagent import FakeAgent
 
@@ -79,6 +79,26 @@ def test_without_an_ack_it_says_hello_again_and_sends_again(run: Run, agent: Fak
     hellos = sum(isinstance(frame, wire.Hello) for frame in agent.frames)
     agent.until(lambda: sum(isinstance(frame, wire.Hello) for frame in agent.frames) > hellos)
     agent.until(lambda: agent.names.count("Tick") == 2)
+
+
+def test_an_agent_that_is_only_busy_is_greeted_ever_more_rarely_until_it_acks_again(
+    run: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(shipper, "_LONGEST_PATIENCE_S", 0.4)
+    ship = run._producer.shipper
+    ship._patience_s = 0.05
+    agent.acks = False
+    run.info("Tick")
+    before = len(agent.frames)
+    agent.listen(1.6)
+    hellos = sum(isinstance(frame, wire.Hello) for frame in agent.frames[before:])
+    assert 4 <= hellos <= 7  # 32 of them if each took as long as the first
+    agent.acks = True
+    for number in range(200):
+        run.info(f"Tock{number}")
+        agent.until(lambda number=number: f"Tock{number}" in agent.names)
+    agent.until(lambda: ship._patience_s == 0.05 or run.info("More"))
 
 
 def test_who_are_you_is_answered_by_hello(run: Run, agent: FakeAgent) -> None:
@@ -205,7 +225,8 @@ def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, age
 def in_company(run: Run, agent: FakeAgent, node_dir: Path) -> Run:
     for number in range(20):
         (node_dir / "spool" / f"neighbour{number}").mkdir()
-    run.info("Seen")  # with this batch it looks around
+    run._producer.shipper._company._look_at = 0.0  # with the next batch it looks around
+    run.info("Seen")
     agent.until(lambda: "Seen" in agent.names)
     return run
 
@@ -218,6 +239,29 @@ def test_in_company_a_steady_producer_sends_few_batches(in_company: Run, agent: 
         agent.listen(0.002)
     agent.until(lambda: sum(batch.events for batch in agent.batches[before:]) > 50)
     assert len(agent.batches) - before <= 8
+
+
+def test_in_company_acks_that_nobody_waits_for_are_read_several_at_once(
+    in_company: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    received = dealer.Dealer.received
+
+    def counted(self: dealer.Dealer) -> list[wire.Frame | wire.Bad]:
+        found = list(received(self))
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(dealer.Dealer, "received", counted)
+    before = len(agent.batches)
+    end = time.monotonic() + 2.2
+    while time.monotonic() < end:
+        in_company.info("Tick")
+        agent.listen(0.002)
+    batches = len(agent.batches) - before
+    assert batches >= 6
+    assert len(read) <= batches * 2 / 3
+    assert sum(read) >= batches - 4
 
 
 def test_in_company_too_much_is_shipped_at_once_and_whoever_waits_is_served(in_company: Run, agent: FakeAgent) -> None:
