@@ -42,6 +42,8 @@ CLIPPED = "logferry.clipped"
 RESULT, GAP, END = "logferry.result", "logferry.gap", "logferry.end"
 
 MAX_EVENT_BYTES = 1 << 20
+# Of the events in one frame, and of those that are read of a spool at a time.
+MAX_COUNT = 65_536
 MAX_DEPTH = 100
 MAX_ITEMS = 20_000
 MAX_TEXT = 256 << 10

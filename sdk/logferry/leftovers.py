@@ -12,9 +12,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from logferry.events import MAX_COUNT
 from logferry.segment import HEADER, MAGIC, RECORD_HEAD, VERSION, first_number, head_at, header
 from logferry.spool import FIRST_SEGMENT
-from logferry.wire import MAX_COUNT
 
 _ZEROS = bytes(64 << 10)
 

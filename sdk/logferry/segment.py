@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
 
+from logferry.events import MAX_COUNT
 from logferry.interruption import let_through
 from logferry.killpoints import passed
-from logferry.wire import MAX_COUNT
 
 MAGIC, VERSION = b"LFSP", 1
 HEADER = struct.Struct(">4sIQ16x")

@@ -37,8 +37,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
+from logferry.events import MAX_COUNT
+
 VERSION = 1
-MAX_COUNT = 65_536
 MAX_PAYLOAD_BYTES = 1 << 20
 # One event of 1 MiB, its record header, and the rest of a window around it.
 MAX_FRAME_BYTES = 2 * MAX_PAYLOAD_BYTES
