@@ -85,7 +85,7 @@ class LineMaker:
     def _by_few(self, producer: str, first: int, events: int, payload: bytes) -> Rendered:
         found: list[Rendered] = []
         number, end, position, time_ns = first, first + events, 0, 0
-        while number < end:
+        while number < end or not found:  # a damaged record of the journal may say that it has none
             stop = records_end(payload, position, _FEW) if end - number > _FEW else 0
             if stop:
                 few, raw = _FEW, payload[position:stop]

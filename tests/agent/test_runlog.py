@@ -196,3 +196,8 @@ def test_a_runs_first_and_last_record_make_few_others_take_the_slow_way(monkeypa
     found = render(document, *(event(i=number) for number in range(2000)), UNUSUAL[0])
     assert [line["seq"] for line in found] == [f"aaaaaaaa-{number}" for number in range(1, 2003)]
     assert len(slowly) <= 2 * lines._FEW
+
+
+@pytest.mark.parametrize("payload", [b"", record(UNUSUAL[0])])
+def test_a_record_that_says_it_has_no_events_has_no_lines_and_its_bytes_are_kept(payload: bytes) -> None:
+    assert _told(LineMaker().events("aaaaaaaa", 1, 0, payload)) == _told(lines._slow("aaaaaaaa", 1, 0, payload, 0))
