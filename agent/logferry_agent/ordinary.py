@@ -17,20 +17,22 @@ Row = tuple[str, str, str, str, str, str]
 _NAME = r"[!#-+\--9;<>-\[\]-~]++"
 # As orjson writes it: with an exponent only what is very small or large.
 _EXPONENT = r"-(?:[6-9]|[1-9][0-9]|[12][0-9][0-9])|\+(?:1[6-9]|[2-9][0-9]|[12][0-9][0-9])"
-_NUMBER = (
-    r"(?!-0[,}])-?+(?:(?:0|[1-9][0-9]{0,17}+)(?:\.(?!00000)[0-9]{1,21}+(?<![0-9]0))?+(?!e)"
-    rf"|[1-9](?:\.[0-9]{{1,16}}+(?<!0))?+e(?:{_EXPONENT})(?![0-9]))"
-)
 _WORD = "true|false|null"
+NUMBER = (  # or a word
+    r"(?:(?!-0[,}])-?+(?:(?:0|[1-9][0-9]{0,17}+)(?:\.(?!00000)[0-9]{1,21}+(?<![0-9]0))?+(?!e)"
+    rf"|[1-9](?:\.[0-9]{{1,16}}+(?<!0))?+e(?:{_EXPONENT})(?![0-9]))|{_WORD})"
+)
 # What a bare string begins with: a character of no number, or some of a number and then one that no number has. Strings
 # with a colon in front are left out, so that a quote before a colon ends a name.
 _START = r"(?:[!#-+./;<>-Z^-z|}~]|[-0-9][-0-9.]*+[ !#-*/:-<>-DF-Z^-df-z|}~])"
-_STRING = rf"(?!(?:{_WORD})\"){_START}[ !#-+\--<>-\[\]-~]*+(?<! )"
+STRING = rf"(?!(?:{_WORD})\"){_START}[ !#-+\--<>-\[\]-~]*+(?<! )"
+MESSAGE = r"[ !#-\[\]-~]++"
+SEQ = r',"seq":"[!#-\[\]-~]++"'
 _LINES = re.compile(
     r'(\{"time":"([0-9-]{10}+T[0-9:]{8}+\.[0-9]{6}+Z)","level":"(DEBUG|INFO|WARNING|ERROR|CRITICAL)",'
-    rf'"event":"({_NAME})"(?:,"message":"([ !#-\[\]-~]++)")?+'
-    rf'((?:,"(?!(?:time|level|event|message|seq)"){_NAME}":(?:"{_STRING}"|{_NUMBER}|{_WORD}))*+)'
-    r',"seq":"[!#-\[\]-~]++"\}|[^\n]*+)\n'
+    rf'"event":"({_NAME})"(?:,"message":"({MESSAGE})")?+'
+    rf'((?:,"(?!(?:time|level|event|message|seq)"){_NAME}":(?:"{STRING}"|{NUMBER}))*+)'
+    rf"{SEQ}\}}|[^\n]*+)\n"
 )
 # Stands for a quote that stays, while all others go; no ordinary line has it.
 _QUOTE = "\x01"

@@ -13,12 +13,14 @@ from itertools import accumulate, compress
 from operator import itemgetter
 from typing import NamedTuple
 
+from logferry_agent import ordinary
 from logferry_agent.logset import Files, RunLogs, host_blocks, host_files, say_unreadable
 from logferry_agent.ordinary import Row
 from logferry_agent.rotation import LogName
 from logferry_agent.rows import RAW, TIME, rows_of, texts_of
 from logferry_agent.scanner import Hits, from_time, holding
 from logferry_agent.selection import Filter
+from logferry_agent.shapes import Shapes
 
 # What stands before and after each line of a run.
 Frame = Callable[[RunLogs], tuple[str, str]]
@@ -41,6 +43,9 @@ class View:
 
     def __init__(self, chosen: Filter, frame: Frame, *, as_json: bool, hits: Hits | None = None) -> None:
         self._chosen, self._frame, self._as_json = chosen, frame, as_json
+        # To know the shape pays for the text form only.
+        self._has_text = chosen.grep is not None or not as_json
+        self._take = Shapes().rows_of if self._has_text else ordinary.rows_of
         self._hits = from_time(hits or holding(chosen.needles), chosen.since)
 
     def page(self, run: RunLogs, block: bytes, *, timed: bool = False) -> Page:
@@ -48,12 +53,13 @@ class View:
         found = self._hits(block)
         if not found:
             return _EMPTY
-        rows = rows_of(found)
+        rows = rows_of(found, self._take)
         kept = self._chosen.kept(rows)
-        texts = texts_of(kept) if self._chosen.grep or not self._as_json else []
+        texts = texts_of(kept) if self._has_text else []
         if self._chosen.grep:
             matches = list(map(self._chosen.grep.search, texts))
-            kept, texts = list(compress(kept, matches)), list(compress(texts, matches))
+            if None in matches:
+                kept, texts = list(compress(kept, matches)), list(compress(texts, matches))
         lines = list(map(itemgetter(RAW), kept)) if self._as_json else texts
         before, after = self._frame(run)
         if before or after:

@@ -36,7 +36,8 @@ def search(arguments: list[str]) -> int:
     shown = 0
     for page in _pages(found, view):
         lines = page.lines if options.limit is None else page.lines[: options.limit - shown]
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        if lines:
+            sys.stdout.write("\n".join([*lines, ""]))
         shown += len(lines)
         if shown == options.limit:
             break
