@@ -45,7 +45,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         "throughput": lambda: throughput.beside_peers(500_000 // min(scale, 4), options.debian),
         "fairness": lambda: fairness.figures(200 // scale, 4),
         "store": lambda: store.figures(100_000 // scale),
-        "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, 100),
+        "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale),
     }
 
 

@@ -8,17 +8,14 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO
 
+from many import Many
 from measure import Figure, Spread, interleaved, ns_per_call, percentile, ratio
 from node import BenchNode
 
 import logferry
-from logferry_agent.answers import resident_bytes
 
 FORKS, TRAINERS = 4, 8
 
@@ -46,46 +43,9 @@ print(json.dumps([steps, cpu]))
 run.finish()
 """
 
-# Forked processes with a producer each, that log at a steady pace once all are there; each prints what it shed, and
-# stays until the input ends.
-MANY = """
-import os, sys, time, logferry
-count, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-ready, go = os.pipe(), os.pipe()
-children = []
-for number in range(count):
-    pid = os.fork()
-    if pid == 0:
-        os.close(go[1])
-        run = logferry.init("many", run_id=f"run{os.getpid()}")
-        run.flush(until="durable", timeout=60)
-        os.write(ready[1], b".")
-        os.read(go[0], 1)
-        began = time.monotonic() + number / count / rate
-        sent = 0
-        while (past := time.monotonic() - began) < seconds:
-            while sent < past * rate:
-                run.info("EpochEnd", sent_ns=time.time_ns(), epoch=sent, batch=42, loss=0.94, phase="train")
-                sent += 1
-            time.sleep(max(0.0, sent / rate - (time.monotonic() - began)))
-        os.write(1, b"%d\\n" % run.flush(until="spooled").shed)
-        if not sys.stdin.buffer.raw.read(1):
-            run.finish()
-            os._exit(0)
-    children.append(pid)
-there = 0
-while there < count:
-    there += len(os.read(ready[0], count))
-print(flush=True)
-os.close(go[1])
-sys.stdin.close()
-for pid in children:
-    os.waitpid(pid, 0)
-"""
 
-
-def figures(rounds: int, phases: int, producers: int, rate: float) -> list[Figure]:
-    return [forks(rounds), *training(phases), *thousand(producers, rate)]
+def figures(rounds: int, phases: int, producers: int) -> list[Figure]:
+    return [forks(rounds), *training(phases), *thousand(producers)]
 
 
 def forks(rounds: int) -> Figure:
@@ -154,81 +114,34 @@ def training(phases: int) -> list[Figure]:
     ]
 
 
-def thousand(producers: int, rate: float, seconds: float = 10.0) -> list[Figure]:
-    """That many forked processes: logging at a pace each, then at rest."""
-    node = BenchNode()
+def thousand(producers: int, seconds: float = 8.0) -> list[Figure]:
+    """That many forked processes: logging at two paces, then at rest."""
+    crowd = Many(producers, seconds)
+    node, many = crowd.node, f"{producers} producers"
+    memory = {"without producers, MiB": crowd.empty_bytes / (1 << 20)}
+    found = []
     try:
-        node.config("spool_bytes = 1048576\n")
-        node.start_agent()
-        assert node.agent
-        status = Path(f"/proc/{node.agent.pid}/status")
-        empty = resident_bytes(status)
-        code = [sys.executable, "-c", MANY, str(producers), str(rate), str(seconds)]
-        jobs = subprocess.Popen(
-            code, env=node.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        assert jobs.stdout
-        jobs.stdout.readline()
-        polls, shed = _watched(node, jobs.stdout, producers)
-        busy_memory, descriptors = resident_bytes(status), len(os.listdir(f"/proc/{node.agent.pid}/fd"))
+        for at_once in (1, 10):
+            logged = crowd.log(at_once)
+            rate = f"{many} × {10 * at_once} events/s"
+            memory[f"after {10 * at_once} events/s, MiB"] = node.resident_bytes() / (1 << 20)
+            details: dict[str, float | str] = {
+                "p50, ms": percentile(logged.waits_ms, 0.5),
+                "agent's CPU for an event, µs": logged.agent_us,
+                "events": len(logged.waits_ms),
+            }
+            found += [
+                Figure(f"{rate}, shed", logged.shed, "events", 0),
+                Figure(f"{rate}, call to written, p99", logged.p99_ms, "ms", 1_000, details=details),
+            ]
         before = node.cpu_s()
         time.sleep(seconds)
         idle = (node.cpu_s() - before) / seconds
-        memory = resident_bytes(status)
-        jobs.communicate()
-        waits = _waits_ms(node, polls)
+        resting = node.resident_bytes() / (1 << 20)
     finally:
-        node.close()
-    details: dict[str, float | str] = {
-        "descriptors": descriptors,
-        "without producers, MiB": empty / (1 << 20),
-        "after logging, MiB": busy_memory / (1 << 20),
-    }
-    spread: dict[str, float | str] = {"p50, ms": percentile(waits, 0.5), "events": len(waits)}
-    many = f"{producers} producers"
+        crowd.close()
     return [
-        Figure(f"{many} × {rate:g} events/s, shed", shed, "events", 0),
-        Figure(
-            f"{many} × {rate:g} events/s, call to written, p99", percentile(waits, 0.99), "ms", 1_000, details=spread
-        ),
-        Figure(f"agent's memory, {many} at rest", memory / (1 << 20), "MiB", 40, details=details),
+        *found,
+        Figure(f"agent's memory, {many} at rest", resting, "MiB", 40, details=dict(memory)),
         Figure(f"agent's CPU, {many} at rest", idle * 100, "% of a core", 0.5),
     ]
-
-
-_Polls = list[tuple[int, dict[str, int]]]
-
-
-def _watched(node: BenchNode, out: IO[bytes], producers: int) -> tuple[_Polls, int]:
-    """Ask what is written until all have said how many of their events were shed, and all is written."""
-    polls: _Polls = []
-    shed: list[int] = []
-    reader = threading.Thread(target=lambda: shed.extend(int(out.readline()) for _ in range(producers)))
-    reader.start()
-    while True:
-        ended = not reader.is_alive()
-        status = node.status()
-        if status is None:  # too busy to answer in time
-            continue
-        rows = status["producers"]
-        polls.append((time.time_ns(), {row["producer"]: row["written"] for row in rows}))
-        if ended and all(row["written"] >= row["durable"] == row["expected"] - 1 for row in rows):
-            return polls, sum(shed)
-        time.sleep(0.1)
-
-
-def _waits_ms(node: BenchNode, polls: _Polls) -> list[float]:
-    """Return how long after its call each event was seen to be written."""
-    waits = []
-    for path in node.logs():
-        place = 0
-        for line in path.open("rb"):
-            event = json.loads(line)
-            if "sent_ns" not in event:
-                continue
-            producer, _, number = event["seq"].rpartition("-")
-            while place < len(polls) and polls[place][1].get(producer, 0) < int(number):
-                place += 1
-            if place < len(polls):
-                waits.append((polls[place][0] - event["sent_ns"]) / 1e6)
-    return waits

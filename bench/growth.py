@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from many import Many
 from measure import Figure
 from node import BenchNode
 
@@ -37,7 +38,9 @@ def figures(scale: int) -> list[Figure]:
     runs = {count: agent_us(count, total // count) for count in (1, 10, 100)}
     rotated = {count: agent_us(1, total, rotations=count) for count in (0, 10, 100)}
     unchanged = {count: rescan_ms(count) for count in (100, 1_000, 10_000)}
+    producers = {count: producers_us(count, 10_000 // scale) for count in (10, 100, 1_000 // scale)}
     return [
+        _table("agent's CPU per event by number of producers", "producers", producers, "µs"),
         _table("agent's CPU per event by length of the run", "events", lengths, "µs"),
         _table("agent's CPU per event by number of runs, start and end of each included", "runs", runs, "µs"),
         _table("agent's CPU per event by number of rotated files", "files", rotated, "µs"),
@@ -65,6 +68,15 @@ def agent_us(runs: int, events: int, rotations: int = 0) -> float:
         return (node.cpu_s() - before) / (runs * events) * 1e6
     finally:
         node.close()
+
+
+def producers_us(count: int, rate: int, seconds: float = 4.0) -> float:
+    """Return the agent's CPU per event where so many log that many events a second between them."""
+    many = Many(count, seconds)
+    try:
+        return many.log(rate // count // 10).agent_us
+    finally:
+        many.close()
 
 
 def rescan_ms(results: int) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from logferry.layout import NodeDir
 from logferry.settings import load
+from logferry_agent.answers import resident_bytes
 from logferry_agent.asking import ask
 
 # Fills its spool, says so, and stays until its input ends.
@@ -51,7 +52,7 @@ class BenchNode:
         began = time.perf_counter()
         log = (self.root / "agent.log").open("ab")
         command = [sys.executable, "-m", "logferry", "agent"]
-        self.agent = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        self.agent = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
         log.close()
         while self.status() is None:
             if self.agent.poll() is not None:
@@ -100,6 +101,10 @@ class BenchNode:
         """Return the most memory that the agent has used so far."""
         lines = Path(f"/proc/{self.agent.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+    def resident_bytes(self) -> int:
+        """Return how much memory the agent uses now."""
+        return resident_bytes(Path(f"/proc/{self.agent.pid}/status"))
 
     def stop_agent(self) -> None:
         if self.agent is not None:
