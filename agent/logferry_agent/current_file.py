@@ -37,6 +37,7 @@ class CurrentFile:
         self._directory = services.logs / saved.experiment / saved.run
         self._place = Place(services.calls, on_hang)
         self._file: LogFile | None = None
+        self._is_synced = True  # what this life wrote
         self._may_exceed = False  # an earlier life, or a write that failed, may have left bytes beyond `offset`
 
     @property
@@ -74,17 +75,21 @@ class CurrentFile:
         await self.commit(*await self._place.run(salvage, *files))
         self.offset, self._tail = self.saved.offset, self.saved.tail
 
-    async def write(self, data: bytes) -> None:
-        """Write at `offset`.
+    async def write(self, data: bytes, *, sync: bool = False, cut: bool = False) -> None:
+        """Write at `offset`; `sync`: and sync it, in one call, with `cut` as there.
 
         Raises:
             Lost: the file is not ours any more.
-            OSError: some or none of it was written.
+            OSError: some or none of it was written, or nothing is known of it.
 
         """
         file = self._file or await self._opened()
-        await self._handle(file).write(data)
-        passed("log.written")
+        self._is_synced = False
+        if sync:
+            await self._place.run(file.write_and_sync, data, cut and self._may_exceed)
+            self._synced(cut=cut)
+        else:
+            await self._handle(file).write(data)
         self.offset += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
@@ -96,13 +101,18 @@ class CurrentFile:
             OSError: nothing is known of what was written since the checkpoint.
 
         """
-        if self._file is None:
+        exceeds = cut and self._may_exceed
+        if self._file is None or (self._is_synced and not exceeds):
             return
-        if cut and self._may_exceed:
+        self._is_synced = False
+        if exceeds:
             await self._place.run(self._file.cut, self.offset)
-            self._may_exceed = False
         await self._place.run(self._file.sync, self.offset)
-        passed("log.durable")
+        self._synced(cut=cut)
+
+    def _synced(self, *, cut: bool) -> None:
+        self._is_synced = True
+        self._may_exceed = self._may_exceed and not cut
 
     async def check(self) -> None:
         """Look whether the file is still ours.

@@ -22,13 +22,12 @@ _OUTPUT_BYTES = 2 << 20
 # How long reading waits for an output that is merely slow before that output is left to read by itself.
 _PATIENCE_S = 0.5
 _RETRY_S = 1.0
-# About a millisecond of giving out.
-_AT_A_STRETCH = 32
+# Some milliseconds of giving out: after each, all others have their turn, which in a crowd takes far longer.
+_AT_A_STRETCH = 512
 # Each turn costs a few hand-overs between threads, whatever it brings. Nobody is promised that a line is in its file
 # before the next checkpoint, so what becomes durable gathers for a moment; a reader that follows sees no difference.
-# A record is half a millisecond of hand-overs, which a thousand producers with four a second do not leave the agent;
-# so in company it gathers longer. Who is behind by so many bytes has gathered enough.
-_GATHER_S, _RECORD_S, _LONGEST_S = 0.05, 0.0005, 0.25
+# Who is behind by so many bytes has gathered enough.
+_GATHER_S = 0.05
 _BEHIND_BYTES = 1 << 20
 
 
@@ -56,7 +55,6 @@ class Dispatcher:
     ) -> None:
         self.position = 0
         self.unknown_events = 0
-        self._given = 0  # records, of the last reading
         self._journal, self._runs, self._memory = journal, runs, memory
         self._outputs_of, self._serve, self._on_failure = outputs_of, serve, on_failure
         self._moved, self._progress, self._hurried = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -103,11 +101,11 @@ class Dispatcher:
                     await self._give(record)
                 if number % _AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
-            self.position, self._given = end, len(records)
+            self.position = end
 
     async def _gather(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(max(_GATHER_S, self._given * _RECORD_S), _LONGEST_S)):
+            async with asyncio.timeout(_GATHER_S):
                 await self._hurried.wait()
         self._hurried.clear()
 

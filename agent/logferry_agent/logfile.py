@@ -51,7 +51,15 @@ class LogFile:
             raise Lost
         self.is_unproven = False
         self.offset += write_all(self._fs, self._fd, [data], self.offset)
+        passed("log.written")
         return len(data)
+
+    def write_and_sync(self, data: bytes, cut: bool) -> None:
+        """Do both in one call, and in between cut off what lies beyond if told to."""
+        self.write(data)
+        if cut:
+            self.cut(self.offset)
+        self.sync(self.offset)
 
     def sync(self, offset: int) -> None:
         """Sync the file, and the directories on the way to it if it is new; then `check`."""
@@ -61,6 +69,7 @@ class LogFile:
             self._fs.sync_directory(directory)
         self._unsynced = ()
         self.check(offset)
+        passed("log.durable")
 
     def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> None:
         """Look whether the file is still ours; one of another inode is by its tail.

@@ -12,7 +12,9 @@ One lock per output: a step, a checkpoint and a rotation never overlap, so one c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -34,6 +36,7 @@ _log = logging.getLogger(__name__)
 # One step renders this much on the loop: some milliseconds.
 _STEP_BYTES = 512 << 10
 _READ_BYTES = 1 << 20
+_SMALL_BYTES = 16 << 10
 
 
 class Safe(NamedTuple):
@@ -52,7 +55,10 @@ class Output:
     def __init__(self, saved: Checkpoint, services: Services, *, is_known: bool = True) -> None:
         self.key = saved.key
         self.lock = asyncio.Lock()
-        self.is_served = self.is_saving = False
+        self.is_served = self.is_hurried = False
+        self.next_turn: asyncio.TimerHandle | None = None
+        self.last_turn_s = -math.inf
+        self.unsynced_since_s = math.inf
         self.use()
         self.backlog = Backlog(services.memory, saved.position)
         self._services = services
@@ -70,6 +76,7 @@ class Output:
         self._cursors = dict(saved.cursors)
         self._ahead = Chunk(sealed_ns=saved.sealed_ns)
         self._newly_written: dict[str, int] = {}
+        self.unsynced_since_s = math.inf
 
     def use(self) -> None:
         self.used_at_s = asyncio.get_running_loop().time()
@@ -88,9 +95,13 @@ class Output:
         return self.backlog.is_unsaved or self._rotation_failed or self.saved.rotating is not None
 
     @property
+    def has_work(self) -> bool:
+        return bool(self.backlog) or self.is_dirty
+
+    @property
     def is_idle(self) -> bool:
         """Say whether its checkpoint says all about it, and nobody is at it."""
-        return not (self.backlog or self.is_dirty or self.held or self.is_served or self.lock.locked())
+        return not (self.has_work or self.held or self.is_served or self.lock.locked())
 
     @property
     def is_open(self) -> bool:
@@ -134,33 +145,43 @@ class Output:
 
     # writing
 
-    async def step(self) -> None:
-        """Write what comes next.
+    async def step(self, *, sync: bool = False) -> Safe:
+        """Write what comes next; `sync`: and make safe all that is written. Return what is safe now.
 
         Raises:
-            OSError: it could not be written; the output is back at its checkpoint.
+            OSError: it could not be written or synced; the output is back at its checkpoint.
+            sqlite3.Error: the commit failed; what is written may be made safe later.
 
         """
         async with self.lock:
             self.use()
-            try:
-                await self._learn()
-                records = await self._next_records()
-                async with self._services.rendering:
-                    chunk = Chunk()
-                    for _ in self._services.renderer.steps(self.key, records, self._cursors, chunk):
-                        # One in a turn of the loop: signals, frames, acks and timers get theirs however many write.
-                        await asyncio.sleep(0)
-                if chunk.data:
-                    await self._file.write(chunk.data)
-            except Lost:
-                await self._lost()
-                return
-            except Exception:  # not a cancellation: then a call may still be using the file
-                await self._rewind()
-                raise
-            if records:
-                self._advance(records[-1].end, chunk)
+            if self.backlog and not await self._wrote(sync=sync):
+                return _NOTHING
+            return await self._made_safe() if sync else _NOTHING
+
+    async def _wrote(self, *, sync: bool) -> bool:
+        """Write what comes next; say whether it is still our file."""
+        try:
+            await self._learn()
+            records = await self._next_records()
+            # Many small pieces are rendered as they come: to wait for each other would take each a turn of the loop.
+            small = sum(len(record.payload) for record in records) < _SMALL_BYTES
+            async with contextlib.nullcontext() if small else self._services.rendering:
+                chunk = Chunk()
+                for _ in self._services.renderer.steps(self.key, records, self._cursors, chunk):
+                    # One in a turn of the loop: signals, frames, acks and timers get theirs however many write.
+                    await asyncio.sleep(0)
+            if chunk.data:
+                await self._file.write(chunk.data, sync=sync, cut=self._is_at_end)
+        except Lost:
+            await self._lost()
+            return False
+        except Exception:  # not a cancellation: then a call may still be using the file
+            await self._rewind()
+            raise
+        if records:
+            self._advance(records[-1].end, chunk)
+        return True
 
     async def _learn(self) -> None:
         """Have the files say where it stands, if no checkpoint does."""
@@ -177,6 +198,7 @@ class Output:
 
     def _advance(self, position: int, chunk: Chunk) -> None:
         self._position = position
+        self.unsynced_since_s = min(self.unsynced_since_s, self.used_at_s)
         self._cursors.update(chunk.cursors)
         for producer in chunk.ended:
             self._cursors.pop(producer, None)
@@ -210,27 +232,36 @@ class Output:
 
         """
         async with self.lock:
-            if not self.is_dirty:
-                return _NOTHING
-            before, ahead, written = self.saved, self._ahead, self._newly_written
-            try:
-                await self._sync()
-                await self._file.commit(self._standing(), self._unsettled(ahead))
-                passed("checkpoint.committed")
-                await self._file.check()
-            except Lost:
-                # A removal while it was synced or committed: what nobody was told of goes to the new file too.
-                self._file.saved = before
-                await self._lost()
-                return _NOTHING
-            self.backlog.saved()
-            self._ahead, self._newly_written = Chunk(sealed_ns=ahead.sealed_ns), {}
-            await self._rotate_if_due()
-            return Safe(written, list(ahead.seals)) if self.key.kind == "jsonl" else _NOTHING
+            return await self._made_safe()
+
+    async def _made_safe(self) -> Safe:
+        if not self.is_dirty:
+            return _NOTHING
+        before, ahead, written = self.saved, self._ahead, self._newly_written
+        try:
+            await self._sync()
+            await self._file.commit(self._standing(), self._unsettled(ahead))
+            passed("checkpoint.committed")
+            await self._file.check()
+        except Lost:
+            # A removal while it was synced or committed: what nobody was told of goes to the new file too.
+            self._file.saved = before
+            await self._lost()
+            return _NOTHING
+        self.backlog.saved()
+        self.unsynced_since_s = math.inf
+        self._ahead, self._newly_written = Chunk(sealed_ns=ahead.sealed_ns), {}
+        await self._rotate_if_due()
+        return Safe(written, list(ahead.seals)) if self.key.kind == "jsonl" else _NOTHING
+
+    @property
+    def _is_at_end(self) -> bool:
+        """Say whether nothing is known that would be written after what was taken."""
+        return not self.backlog and self._services.caught_up()
 
     async def _sync(self) -> None:
         try:
-            await self._file.sync(cut=not self.backlog and self._services.caught_up())
+            await self._file.sync(cut=self._is_at_end)
         except Lost:
             raise
         except Exception:
@@ -252,6 +283,7 @@ class Output:
             await self._file.rotate_if_due()
         except Exception as error:
             self._rotation_failed = True
+            self.unsynced_since_s = self.used_at_s
             self.hold(error)
         else:
             self._rotation_failed = False

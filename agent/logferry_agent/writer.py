@@ -4,15 +4,16 @@ Promises: every durable event is in its run's JSON-lines file once, in its produ
 crashes; an output that fails or hangs holds up only itself, keeps its place in the journal, and is tried again at
 least every two seconds; the journal is trimmed only to what all outputs have checkpointed.
 
-Parts: `Dispatcher` (journal → outputs), `Output` (one run's file), `Renderer` (records → bytes), `Commits` and `State`
-(checkpoints), `Upkeep` (final files, compression, retention), `Settler` (results of runs whose producers ended).
+Parts: `Dispatcher` (journal → outputs), `Turns` (when each writes), `Output` (one run's file), `Renderer` (records →
+bytes), `Commits` and `State` (checkpoints), `Upkeep` (final files, compression, retention), `Settler` (results of runs
+whose producers ended).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from logferry_agent.services import ReadableJournal
 from logferry_agent.settle import Settler
 from logferry_agent.state import KINDS, Checkpoint, Key, State, Unsettled
 from logferry_agent.steadiness import Steadiness
+from logferry_agent.turns import Turns
 from logferry_agent.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -41,8 +43,6 @@ _RETRY_S = 1.0
 # A request for a checkpoint stays in force for so long, because the events that it is about may still be on their way.
 _EAGER_S = 0.5
 _EAGER_STEP_S = 0.01
-# About a millisecond of starting.
-_AT_A_STRETCH = 32
 # Who reads what is left over wants to know where, not each of a thousand files.
 _MOST_NAMED = 5
 
@@ -97,7 +97,10 @@ class Writer:
         self._commits = Commits(state, self.least_position)
         self._outputs: dict[Key, Output] = {}
         self._runs = Runs(about_of)
-        self._dispatcher = Dispatcher(journal, self._runs, self.memory, self._outputs_of, self._serve, self._hold_state)
+        self._turns = Turns(lambda: self.config.checkpoint_s, self._step)
+        self._dispatcher = Dispatcher(
+            journal, self._runs, self.memory, self._outputs_of, self._turns.serve, self._hold_state
+        )
         self.durable_moved, self.read = self._dispatcher.durable_moved, self._dispatcher.read
         self._eager: dict[tuple[str, str], float] = {}
         # What an earlier life left in the journal, which is not appended to before this is built.
@@ -107,7 +110,6 @@ class Writer:
         self._is_salvaging = state.salvage_end(self._replay_end) > 0
         self._state_problem: Problem | None = None
         self._asked = asyncio.Event()
-        self._group: asyncio.TaskGroup | None = None
         self._settler = Settler(state, home, alive, about_of, host, clock)
         self._upkeep = Upkeep(self, state, home, alive, steadiness)
         self.rotated = self._upkeep.compress
@@ -115,11 +117,12 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled."""
         begin = await self._patiently(lambda: self._state.call(self._state.dispatched))
-        async with asyncio.TaskGroup() as self._group:
-            self._group.create_task(self._dispatcher.run(begin))
-            self._group.create_task(self._checkpoints())
-            self._group.create_task(self._upkeep.run())
-            self._group.create_task(self._settler.run())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._turns.run())
+            group.create_task(self._dispatcher.run(begin))
+            group.create_task(self._trim_and_hurry())
+            group.create_task(self._upkeep.run())
+            group.create_task(self._settler.run())
 
     def checkpoint(self, experiment_id: str, run_id: str) -> None:
         """Ask for checkpoints of a run's files as soon as what is durable now is written."""
@@ -137,7 +140,7 @@ class Writer:
             async with asyncio.timeout_at(deadline):
                 while not self._dispatcher.is_done or self._unfinished():
                     self._dispatcher.hurry()
-                    self._start(output for output in self._unfinished() if not output.backlog)
+                    self._turns.hurry(output for output in self._unfinished() if not output.is_behind)
                     await asyncio.sleep(_EAGER_STEP_S)
                 settled = await self._settler.settle_all()
         except TimeoutError:
@@ -147,7 +150,7 @@ class Writer:
         return "" if settled else f"results not settled: {self._settler.problem}"
 
     def _unfinished(self) -> list[Output]:
-        return [output for output in self._outputs.values() if output.backlog or output.is_dirty or output.is_saving]
+        return [output for output in self._outputs.values() if output.has_work or output.is_served]
 
     def _left_over(self) -> str:
         unfinished = self._unfinished()
@@ -239,33 +242,22 @@ class Writer:
 
     async def _close_one(self) -> bool:
         """Close the longest unused file; say whether there was one that nobody is at."""
-        free = (one for one in self._outputs.values() if one.is_open and not one.lock.locked() and not one.is_saving)
+        free = (one for one in self._outputs.values() if one.is_open and not one.lock.locked() and not one.is_served)
         output = min(free, key=lambda one: one.used_at_s, default=None)
         if output is None:
             return False
         if output.is_dirty:
-            output.is_saving = True
             await self._checkpoint(output)
         await output.rest()
         return True
 
-    def _serve(self, output: Output) -> None:
-        if not output.is_served:
-            assert self._group is not None  # noqa: S101 - records are only given while it runs
-            output.is_served = True
-            self._group.create_task(self._work(output))
-
-    async def _work(self, output: Output) -> None:
-        while output.backlog:
-            try:
-                await output.step()
-            except Exception as error:  # whatever it is, it concerns this output only
-                output.hold(error)
-                await asyncio.sleep(_RETRY_S)
-            self._dispatcher.progressed()
-            # other outputs and the receiver have their turn between two steps
-            await asyncio.sleep(0)
-        output.is_served = False
+    async def _step(self, output: Output, sync: bool) -> None:
+        try:
+            self._report(await output.step(sync=sync))
+        except Exception as error:  # whatever it is, it concerns this output only
+            output.hold(error)
+            await asyncio.sleep(_RETRY_S)
+        self._dispatcher.progressed()
 
     def _hold_state(self, error: Exception) -> None:
         since = self._state_problem.since_ns if self._state_problem else self.clock()
@@ -286,11 +278,12 @@ class Writer:
 
     # checkpoints
 
-    async def _checkpoints(self) -> None:
+    async def _trim_and_hurry(self) -> None:
+        """Trim the journal once in a while; have those write whose checkpoints are asked for."""
         loop = asyncio.get_running_loop()
-        next_all = loop.time() + self.config.checkpoint_s
+        next_trim = loop.time() + self.config.checkpoint_s
         while True:
-            timeout = _EAGER_STEP_S if self._eager else next_all - loop.time()
+            timeout = _EAGER_STEP_S if self._eager else next_trim - loop.time()
             try:
                 async with asyncio.timeout(max(0, timeout)):
                     await self._asked.wait()
@@ -298,37 +291,20 @@ class Writer:
                 pass
             self._asked.clear()
             now = loop.time()
-            if now >= next_all:
-                next_all = now + self.config.checkpoint_s
+            if now >= next_trim:
+                next_trim = now + self.config.checkpoint_s
                 self._journal.trim(self.least_position())
-                await self._start_all()
             self._eager = {run: until for run, until in self._eager.items() if until > now}
             if self._eager:
                 self._dispatcher.hurry()
             keys = [Key(*run, kind) for run in self._eager for kind in KINDS]
-            self._start(filter(None, map(self._outputs.get, keys)))
-
-    async def _start_all(self) -> None:
-        outputs = list(self._outputs.values())
-        for first in range(0, len(outputs), _AT_A_STRETCH):
-            self._start(outputs[first : first + _AT_A_STRETCH])
-            await asyncio.sleep(0)
-
-    def _start(self, outputs: Iterable[Output]) -> None:
-        for output in list(outputs):
-            if self._group and output.is_dirty and not output.is_saving:
-                output.is_saving = True
-                self._group.create_task(self._checkpoint(output))
+            self._turns.hurry(filter(None, map(self._outputs.get, keys)))
 
     async def _checkpoint(self, output: Output) -> None:
         try:
             self._report(await output.checkpoint())
         except Exception as error:  # a sync or a commit failed: tried again, others go on
             output.hold(error)
-        finally:
-            output.is_saving = False
-        if output.backlog:
-            self._serve(output)
 
     def _report(self, safe: Safe) -> None:
         if safe.written:

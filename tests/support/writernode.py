@@ -102,7 +102,7 @@ class WriterNode:
                 if writer._dispatcher.is_done and not unfinished:
                     break
                 writer._dispatcher.hurry()
-                writer._start(output for output in unfinished if eager or not output.backlog)
+                writer._turns.hurry(output for output in unfinished if eager or not output.backlog)
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.002)  # for what was begun, as compression
 
@@ -120,9 +120,9 @@ class WriterNode:
                 await log.step()
             await log.checkpoint()
             assert log.backlog, "nothing lies beyond"
-            writer._dispatcher._serve = writer._serve
+            writer._dispatcher._serve = writer._turns.serve
             for one in writer._outputs.values():
-                writer._serve(one)
+                writer._turns.serve(one)
 
         self.loop.run_until_complete(main())
 

@@ -1,0 +1,105 @@
+"""Turns of outputs: alone each writes at once and syncs once in a while; in company a turn does both, and is rarer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry_agent import turns
+from logferry_agent.fs import FileSystem
+from support.writerrig import Rig, event, rig
+
+LONG_S = 60.0
+
+
+class Noting(FileSystem):
+    """Notes in order what happens to the current file."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pwritev(self, fd: int, buffers: Any, offset: int) -> int:
+        self.calls.append("write")
+        return super().pwritev(fd, buffers, offset)
+
+    def fsync(self, fd: int) -> None:
+        self.calls.append("sync")
+        super().fsync(fd)
+
+    def lstat(self, path: Path) -> Any:
+        self.calls.append("check")
+        return super().lstat(path)
+
+
+@pytest.fixture
+def _in_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns.Turns, "_pause_s", lambda self: self._checkpoint_s() / 2)
+
+
+async def _begun(one: Rig) -> None:
+    """Have the file be there, with a line in it that is safe."""
+    one.hello("aaaaaaaa")
+    one.steps("aaaaaaaa", 1, 1)
+    one.writer.checkpoint("exp", "run1")
+    await one.until(lambda: one.written.get("aaaaaaaa") == 1)
+    await one.until(lambda: not one.writer._eager)
+
+
+def test_alone_lines_are_in_the_file_at_once_and_safe_only_when_that_is_due(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, fs := Noting(), checkpoint_s=LONG_S) as one:
+            await _begun(one)
+            fs.calls.clear()
+            for last in (2, 3):
+                one.steps("aaaaaaaa", last, last)
+                await one.until(lambda: len(one.seqs()) == last)  # noqa: B023
+            assert fs.calls == ["write", "write"]
+            assert one.written == {"aaaaaaaa": 1}
+
+    asyncio.run(main())
+
+
+def test_what_alone_was_written_last_is_safe_after_a_while_though_nothing_follows(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, checkpoint_s=0.2) as one:
+            await _begun(one)
+            one.steps("aaaaaaaa", 2, 2)
+            await one.until(lambda: one.written == {"aaaaaaaa": 2})
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("_in_company")
+def test_in_company_a_turn_gathers_writes_and_makes_safe_in_one_go(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root, fs := Noting(), checkpoint_s=1.0) as one:
+            await _begun(one)
+            one.steps("aaaaaaaa", 2, 2)
+            await one.until(lambda: one.written == {"aaaaaaaa": 2})
+            fs.calls.clear()
+            for number in (3, 4, 5):
+                one.steps("aaaaaaaa", number, number)
+                await asyncio.sleep(0.06)  # so that each is read from the journal by itself
+            await one.until(lambda: one.written == {"aaaaaaaa": 5})
+            assert fs.calls == ["write", "sync", "check", "check"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("_in_company")
+@pytest.mark.parametrize("much", [False, True])
+def test_in_company_who_is_waited_for_or_has_much_is_served_at_once(root: Path, *, much: bool) -> None:
+    async def main() -> None:
+        async with rig(root, checkpoint_s=LONG_S) as one:
+            await _begun(one)
+            if much:
+                one.events("aaaaaaaa", 2, event(text="x" * turns._MUCH_BYTES))
+            else:
+                one.steps("aaaaaaaa", 2, 2)
+                one.writer.checkpoint("exp", "run1")
+            await one.until(lambda: len(one.seqs()) == 2 if much else one.written == {"aaaaaaaa": 2})
+
+    asyncio.run(main())
