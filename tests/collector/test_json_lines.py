@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 
+import pytest
+
+from logferry_collector.store import writing
+from logferry_collector.store.winner import Candidate
 from support.collecting import Place
 
 FILE = "e/all.jsonl"
@@ -156,3 +160,23 @@ def test_a_line_longer_than_one_read_is_refused_and_a_long_file_is_not(place: Pl
     place.collect()
     assert place.faults() == [("long.jsonl", 2, "too large")]
     assert place.ids() == ["r1", *(f"r{number}" for number in range(10, 20)), "r2"]
+
+
+def test_revisions_of_a_run_in_one_file_are_compared_with_the_greatest_only(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    greatest = writing._greatest
+
+    def counted(run: list[Candidate], file: int) -> tuple[int, int] | None:
+        asked.append(len(run))
+        return greatest(run, file)
+
+    monkeypatch.setattr(writing, "_greatest", counted)
+    place.append(FILE, *(row(1, revision=number) for number in (1, 3, 2, 3, 4)))
+    place.collect()
+    place.append(FILE, row(1, revision=4), row(1, revision=5))
+    place.collect()
+    assert place.faults() == [("all.jsonl", line, "duplicate") for line in (3, 4, 6)]
+    assert [document["revision"] for document in place.documents()] == [5]
+    assert asked == [0, 3]

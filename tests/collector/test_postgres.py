@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError, open_url
+from logferry_collector.store import postgres as backend
 from support import postgres
 from support.collecting import Place
 from support.depth import sized
@@ -219,4 +220,21 @@ def test_sql_that_would_write_is_refused_by_the_database(url: str, query: str) -
         list(store.ask(query)[1])
     columns, rows = store.ask("SELECT count(*) AS n, 'a%s' FROM result")
     assert (columns[0], list(rows)) == ("n", [(0, "a%s")])
+    store.close()
+
+
+def test_a_connection_that_the_server_ended_meanwhile_is_not_asked(url: str) -> None:
+    store = open_url(url)
+    (idle,) = store.database._pool._idle  # type: ignore[attr-defined]
+    postgres.shared().ask(f"SELECT pg_terminate_backend({idle.info.backend_pid}, 10000)")
+    assert store.counts() == (0, 0)
+    store.close()
+
+
+def test_a_question_that_takes_too_long_is_ended_by_the_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_ANSWER_MS", 1_000)
+    store = open_url(url)
+    with pytest.raises(QueryError, match="took longer than 1 s"):
+        list(store.ask("SELECT pg_sleep(20)")[1])
+    assert store.counts() == (0, 0)
     store.close()

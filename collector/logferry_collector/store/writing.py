@@ -77,17 +77,21 @@ class Writing:
     ) -> Iterator[tuple[Any, ...]]:
         """Yield rows of `candidate`, and put them among those of their runs; or their records among the rejects."""
         for file, mtime_ns, some in records:
+            greatest: dict[_Run, tuple[int, int]] = {}  # the revision of each run in this file so far, and its line
             for record in some:
-                run = candidates[record.experiment_id, record.run_id]
-                earlier = _earlier_line(run, file, record)
-                if earlier:
-                    rejects[file, record.ordinal] = _duplicate(record, earlier)
+                ids = (record.experiment_id, record.run_id)
+                run = candidates[ids]
+                earlier = greatest.get(ids) or _greatest(run, file)
+                if earlier and earlier[0] >= record.revision:
+                    greatest[ids] = earlier
+                    rejects[file, record.ordinal] = _duplicate(record, earlier[1])
                     continue
+                greatest[ids] = (record.revision, record.ordinal)
                 written[self._next_row] = made = texts(record.document)
                 if record.role != Role.EDIT:
                     self._catalogue.add(record.document, made)
-                ids = (record.experiment_id, record.run_id, int(record.role), record.revision, mtime_ns)
-                row = (self._next_row, file, record.ordinal, *ids, made.document)
+                rank = (int(record.role), record.revision, mtime_ns)
+                row = (self._next_row, file, record.ordinal, *ids, *rank, made.document)
                 run.append(candidate_of(row, record.document))
                 self._next_row += 1
                 yield row
@@ -205,9 +209,9 @@ def candidate_of(row: Sequence[Any], document: dict[str, Any]) -> Candidate:
     return Candidate(id_, part, revision, mtime_ns, document, file, ordinal)
 
 
-def _earlier_line(run: list[Candidate], file: int, record: Record) -> int:
-    """Return the line of the same file that has the same run in no lesser revision, or 0."""
-    return next((one.ordinal for one in run if one.file == file and one.revision >= record.revision), 0)
+def _greatest(run: list[Candidate], file: int) -> tuple[int, int] | None:
+    """Return the greatest revision that a run has in a file, and its line."""
+    return max(((one.revision, one.ordinal) for one in run if one.file == file), default=None)
 
 
 def _duplicate(record: Record, line: int) -> Reject:
