@@ -22,8 +22,9 @@ _FIRST = ("soak", "models", "fuzz", "system")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # What `nohup` started ignores it, and so would each job of a test.
+    # What `nohup`, or a script in the background, started ignores them, and so would each job of a test.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         postgres.share()
 

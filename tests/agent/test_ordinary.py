@@ -81,6 +81,8 @@ def test_a_number_is_ordinary_only_as_orjson_writes_it(token: str) -> None:
     assert shown is None or shown == text_line(orjson.loads(line))
 
 
+@example(1.0000000000000002)
+@example(1.0000000000000002e-290)
 @given(st.floats(1e-290, 1e290) | st.floats(-1, 1).filter(lambda value: abs(value) > 1e-290) | st.just(0.0))
 def test_every_float_that_programs_log_is_ordinary(value: float) -> None:
     assert text(_line(TIME_NS, "INFO", "E", None, {"x": value, "y": 1}, "a-1")[:-1].decode())

@@ -65,7 +65,7 @@ OTHER = st.sampled_from(
 OPTIONS = st.fixed_dictionaries(
     {
         "level": st.sampled_from([None, "info", "error"]),
-        "event": st.sampled_from([None, "E*", "logferry*"]),
+        "event": st.sampled_from([None, "E*", "*.seal"]),
         "grep": st.sampled_from([None, "a", "b=", r"\[INFO\]", "1$", '"']),
         "since": st.sampled_from([None, "2025-07-30T13:00:01.5"]),
         "until": st.sampled_from([None, "2025-07-30T13:00:02"]),
@@ -90,7 +90,7 @@ def one_by_one(lines: list[bytes], options: dict[str, Any]) -> Iterator[tuple[st
         text = text_line(found)
         if (
             level_number(level) >= level_number(options["level"] or "debug")
-            and re.match({None: "", "E*": "E", "logferry*": "logferry"}[options["event"]], event)
+            and re.match({None: "", "E*": "E", "*.seal": r"(?s:.*)\.seal\Z"}[options["event"]], event)
             and (options["all"] or not event.startswith("logferry."))
             and time >= (options["since"] or "")
             and time < (f"{options['until']}.000000Z" if options["until"] else "9")
