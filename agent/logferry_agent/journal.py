@@ -1,7 +1,8 @@
 """The agent's append-only log of what it accepted; what is in it, synced, is *durable*.
 
-One thread writes: it takes everything that is queued, appends it, syncs, and only then says so (`on_durable`). The
-format is in segment.py, what happens at opening in journal_recovery.py. Promises:
+One thread writes: it takes everything that is queued, appends it, syncs, and only then says so (`on_durable`); in a
+crowd it lets a moment pass between syncs. The format is in segment.py, what happens at opening in
+journal_recovery.py. Promises:
 
 * What `on_durable` was called with is read back once and in order after any crash; `durable` never goes back.
 * An append that fails (no space, I/O error) is retried at the same place; `held` says so from the first failure on.
@@ -18,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import sleep
 
 from logferry.killpoints import passed
 from logferry.wire import MAX_PRODUCER_ID_BYTES
@@ -47,6 +49,9 @@ _log = logging.getLogger(__name__)
 # A group larger than this adds delay to its first ack and gains nothing.
 _GROUP_BYTES = 8 << 20
 SEGMENT_BYTES = 32 << 20
+# A sync costs the agent as much as several frames. So many producers in one of them are a crowd that gathers for a
+# quarter of a second before it ships: the next sync waits for more of its frames.
+_CROWD, _GATHER_S = 6, 0.02
 RETRY_S = 0.5
 
 
@@ -212,6 +217,8 @@ class Journal:
                     self._queue.popleft()
                 self.queued_bytes -= sum(map(_size, group))
             self._on_durable(group, self.durable)
+            if len({entry.producer for entry in group}) >= _CROWD:
+                sleep(_GATHER_S)
 
     def _next_group(self) -> list[Entry]:
         """Wait for entries and return those of the next group, which stay queued until they are durable."""

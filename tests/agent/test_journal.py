@@ -39,6 +39,29 @@ def test_what_was_committed_is_read_back_in_order_with_its_positions(directory: 
     assert opened.journal.close()
 
 
+def test_where_many_producers_share_a_sync_the_next_one_gathers(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logferry_agent.journal._GATHER_S", 0.3)
+    synced: list[float] = []
+    journal = Journal(directory, FakeFileSystem(), lambda *_: synced.append(time.monotonic()), time.time_ns)
+    journal.append([hello(f"aaaaaaa{number}") for number in range(6)])
+    journal.start()
+    _wait(lambda: synced)
+    journal.append([events("aaaaaaa1", 1)])
+    _wait(lambda: len(synced) == 2)
+    assert synced[1] - synced[0] >= 0.3
+    journal.close()
+
+
+def test_whoever_is_alone_waits_for_no_others(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logferry_agent.journal._GATHER_S", 60)
+    opened = Opened(directory)
+    for number in range(1, 8):
+        opened.commit(events("aaaaaaaa", number))
+    opened.journal.close()
+
+
 def test_reading_with_a_tiny_limit_gives_the_same_records(directory: Path) -> None:
     opened = Opened(directory, segment_bytes=600)
     opened.commit(*(events("aaaaaaaa", number, 1, size=number * 7) for number in range(1, 40)))
