@@ -17,8 +17,8 @@ import pytest
 from soak.oracle import WORDS_PER_JOB, Job, judge
 from soak.schedule import schedule
 
-# With its start, until all is settled and judged, that makes a minute.
-SECONDS = 45
+# With its start, until all is settled and judged, that makes half a minute.
+SECONDS = 25
 
 
 @pytest.mark.timeout(300)
