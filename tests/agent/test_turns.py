@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ class Noting(FileSystem):
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.wrote_s = self.synced_s = 0.0
 
     def pwritev(self, fd: int, buffers: Any, offset: int) -> int:
         self.calls.append("write")
+        self.wrote_s = time.monotonic()
         return super().pwritev(fd, buffers, offset)
 
     def fsync(self, fd: int) -> None:
         self.calls.append("sync")
+        self.synced_s = time.monotonic()
         super().fsync(fd)
 
     def lstat(self, path: Path) -> Any:
@@ -85,6 +89,7 @@ def test_in_company_a_turn_gathers_writes_and_makes_safe_in_one_go(root: Path) -
                 await asyncio.sleep(0.06)  # so that each is read from the journal by itself
             await one.until(lambda: one.written == {"aaaaaaaa": 5})
             assert fs.calls == ["write", "sync", "check", "check"]
+            assert fs.synced_s - fs.wrote_s < 0.5  # and not when it had to be synced at the latest
 
     asyncio.run(main())
 
