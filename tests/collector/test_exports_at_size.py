@@ -23,7 +23,7 @@ FEW, MANY = 100, 1_000
 def result(number: int) -> dict[str, Any]:
     return {
         "run_id": f"r{number:05}",
-        "config": {f"key{key}": f"value {number} {key}" for key in range(40)} | {f"own{number % 7}": number},
+        "config": {f"key{key}": f"value {number} {key}" for key in range(20)} | {f"own{number % 7}": number},
         "metrics": {"acc": "NaN" if number % 3 else number / 7, "large": 1 << 70},
     }
 

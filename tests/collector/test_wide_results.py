@@ -27,7 +27,7 @@ def wide(each_place: Place) -> Place:
     return each_place
 
 
-def test_results_of_ten_thousand_keys_are_found_sorted_grouped_and_compared(wide: Place) -> None:
+def test_results_of_ten_thousand_keys_are_found_sorted_grouped_compared_and_written(wide: Place, root: Path) -> None:
     assert len(wide.store.keys()) > 3 * KEYS
     assert wide.ids("key9999 = 4", sort="m9999", desc=True, limit=50) == ["w1"]
     assert wide.ids("m5000 >= 626", sort="m9999", desc=True, limit=50) == ["w2", "w1"]
@@ -40,9 +40,6 @@ def test_results_of_ten_thousand_keys_are_found_sorted_grouped_and_compared(wide
     assert len(differences({one["run_id"]: one for one in whole})) >= 2 * KEYS
     assert len(whole.to_pandas().columns) > 2 * KEYS
     assert wide.reader.run("w2")["metrics"]["m9999"] == 9_999 / 8 + 2
-
-
-def test_a_table_of_all_keys_is_written(wide: Place, root: Path) -> None:
     wide.reader.results("experiment_id = wide or run_id = o777").to_csv(root / "out.csv")
     with (root / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
