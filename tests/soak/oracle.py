@@ -32,7 +32,7 @@ class Job:
     first: int  # of its words in the notes
     ends: set[str] = field(default_factory=set)  # one of which its result must name
     in_memory: bool = False  # it said that it had no spool: what it had not shipped died with it
-    late: bool = False  # it said that its threads logged after it had finished its run, which each does once at most
+    late: bool = False  # it finished its run while threads were logging: the last call of each may have come too late
 
 
 @dataclass

@@ -68,7 +68,7 @@ def test_the_oracle_sees_what_is_missing_repeated_swapped_or_made_up(
 
 
 @pytest.mark.parametrize(("is_late", "lost", "seen"), [(True, 2, 0), (True, 3, 1), (False, 1, 1)])
-def test_the_oracle_excuses_the_last_call_of_each_thread_that_was_said_to_be_late(
+def test_the_oracle_excuses_the_last_call_of_each_thread_of_a_job_that_finished_its_run(
     root: Path, is_late: bool, lost: int, seen: int
 ) -> None:
     lines = [{"event": "Tick", "slot": 1, "number": n, "ballast": "x" * n, "seq": f"p-{n}"} for n in range(1, 6)]
