@@ -58,7 +58,6 @@ class Output:
         self.is_served = self.is_hurried = False
         self.next_turn: asyncio.TimerHandle | None = None
         self.last_turn_s = -math.inf
-        self.unsynced_since_s = math.inf
         self.use()
         self.backlog = Backlog(services.memory, saved.position)
         self._services = services
@@ -76,7 +75,8 @@ class Output:
         self._cursors = dict(saved.cursors)
         self._ahead = Chunk(sealed_ns=saved.sealed_ns)
         self._newly_written: dict[str, int] = {}
-        self.unsynced_since_s = math.inf
+        # A rotation that was begun is to be finished, also where nothing more is written.
+        self.unsynced_since_s = self.used_at_s if saved.rotating else math.inf
 
     def use(self) -> None:
         self.used_at_s = asyncio.get_running_loop().time()

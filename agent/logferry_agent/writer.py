@@ -225,6 +225,7 @@ class Writer:
             found = await self._patiently(lambda: self._state.call(self._state.checkpoint, key))
             new = Output(found or Checkpoint(*key), self, is_known=found is not None or not self._is_salvaging)
             output = self._outputs.setdefault(key, new)
+            self._turns.serve(output)
         output.use()
         return output
 

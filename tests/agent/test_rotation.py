@@ -19,6 +19,7 @@ from logferry_agent.content import blocks
 from logferry_agent.current_file import CurrentFile
 from logferry_agent.fs import FileSystem
 from logferry_agent.rotation import LogFile, expired, in_order, is_due, parse_name, rotated_name
+from logferry_agent.state import Key
 from logferry_agent.verify import verify_run
 from support.fakefs import Crash, FakeFileSystem
 from support.writerrig import START_NS, Rig, rig
@@ -260,4 +261,37 @@ def test_a_file_whose_renaming_was_cut_short_is_not_compressed_before_that_is_fi
             assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 71)]
 
     asyncio.run(die_between_name_and_note())
+    asyncio.run(go_on())
+
+
+def test_a_rotation_that_was_cut_short_is_finished_though_the_run_says_no_more(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: CurrentFile) -> None:
+        await asyncio.Event().wait()
+
+    async def come_to(one: Rig, column: str) -> None:
+        key = Key("exp", "run1", "jsonl")
+        async with asyncio.timeout(10):
+            while not getattr(await one.state.call(one.state.checkpoint, key), column, None):  # noqa: ASYNC110 - in the database
+                await asyncio.sleep(0.01)
+
+    async def die_in_a_rotation() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(CurrentFile, "finish_rotation", never)
+            async with rig(root, rotate_bytes=4096) as one:
+                one.hello("aaaaaaaa")
+                one.steps("aaaaaaaa", 1, 60)
+                one.seal("aaaaaaaa", 60)
+                await come_to(one, "rotating")
+
+    async def go_on() -> None:
+        monkeypatch.setattr(upkeep, "_EVERY_S", 0.02)
+        async with rig(root, rotate_bytes=4096) as one:
+            one.dead.add("aaaaaaaa")
+            one.now += 700 * 10**9
+            await come_to(one, "final")
+            assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 61)] + ["agent-1"]
+
+    asyncio.run(die_in_a_rotation())
     asyncio.run(go_on())
