@@ -6,7 +6,6 @@ import bz2
 import gzip
 import json
 import lzma
-import math
 import os
 import pickle
 import subprocess
@@ -324,41 +323,3 @@ def test_many_small_members_cost_what_each_costs(codec: str) -> None:
         assert unpacked(member * count, f".{codec}") == b'{"n": 1}\n' * count
         took_s.append(time.process_time() - before_s)
     assert took_s[1] < 25 * took_s[0]  # 64 if all that lies behind were copied for each
-
-
-def test_the_state_of_a_trainer_has_the_last_values_of_its_history_for_metrics(place: Place) -> None:
-    state = {
-        "best_metric": 0.91,
-        "best_model_checkpoint": "out/checkpoint-20",
-        "epoch": 2.0,
-        "global_step": 20,
-        "log_history": [
-            {"epoch": 1.0, "grad_norm": 2.5, "learning_rate": 5e-05, "loss": 0.7, "step": 10},
-            {"epoch": 1.0, "eval_accuracy": 0.91, "eval_loss": 0.4, "step": 10},
-            {"epoch": 2.0, "grad_norm": math.nan, "learning_rate": 0.0, "loss": 0.3, "step": 20},
-            {"epoch": 2.0, "eval_accuracy": 0.9, "eval_loss": 0.5, "step": 20},
-            {"epoch": 2.0, "step": 20, "total_flos": 1e15, "train_loss": 0.5, "train_runtime": 60.5},
-        ],
-        "max_steps": 20,
-        "num_train_epochs": 2,
-        "trial_params": {"learning_rate": 5e-05},
-    }
-    place.write("bert/checkpoint-20/trainer_state.json", json.dumps(state))
-    place.write("bert/other.json", json.dumps({"global_step": 1, "log_history": "none", "loss": 1}))
-    place.collect()
-    document, other = place.documents()
-    assert document["metrics"] == {
-        "grad_norm": "NaN",
-        "learning_rate": 0.0,
-        "loss": 0.3,
-        "eval_accuracy": 0.9,
-        "eval_loss": 0.5,
-        "total_flos": 1e15,
-        "train_loss": 0.5,
-        "train_runtime": 60.5,
-        "best_metric": 0.91,
-    }
-    assert document["config"] == {"num_train_epochs": 2, "max_steps": 20, "learning_rate": 5e-05}
-    assert (document["run_id"], document["global_step"], document["epoch"]) == ("checkpoint-20-trainer_state", 20, 2.0)
-    assert "log_history" not in document
-    assert other["log_history"] == "none"
