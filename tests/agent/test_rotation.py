@@ -27,6 +27,11 @@ from support.writerrig import START_NS, Rig, rig
 HOUR_NS = 3600 * 10**9
 
 
+async def never(_: CurrentFile) -> None:
+    """Stand for a step at which the agent dies."""
+    await asyncio.Event().wait()
+
+
 def test_the_order_of_files_is_their_number_not_their_clock() -> None:
     names = [
         "n.jsonl",
@@ -236,9 +241,6 @@ def test_a_run_that_was_removed_soon_after_its_end_stays_removed(root: Path, mon
 def test_a_file_whose_renaming_was_cut_short_is_not_compressed_before_that_is_finished(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(_: CurrentFile) -> None:
-        await asyncio.Event().wait()
-
     def rotated(one: Rig) -> list[str]:
         return [name for name in os.listdir(one.run_logs().path) if name.endswith("-1.jsonl")]
 
@@ -267,9 +269,6 @@ def test_a_file_whose_renaming_was_cut_short_is_not_compressed_before_that_is_fi
 def test_a_rotation_that_was_cut_short_is_finished_though_the_run_says_no_more(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(_: CurrentFile) -> None:
-        await asyncio.Event().wait()
-
     async def come_to(one: Rig, column: str) -> None:
         key = Key("exp", "run1", "jsonl")
         async with asyncio.timeout(10):
@@ -295,3 +294,19 @@ def test_a_rotation_that_was_cut_short_is_finished_though_the_run_says_no_more(
 
     asyncio.run(die_in_a_rotation())
     asyncio.run(go_on())
+
+
+def test_a_rotation_that_fails_is_tried_again_though_the_run_says_no_more(root: Path) -> None:
+    fs = FakeFileSystem()
+
+    async def main() -> None:
+        async with rig(root, fs, rotate_bytes=4096) as one:
+            fs.fail("rename", errno.EIO, times=2)
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 60)
+            await one.until(lambda: bool(one.writer.held()))
+            await one.until(lambda: not one.writer.held())
+            assert any("-1.jsonl" in name for name in os.listdir(one.run_logs().path))
+            assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 61)]
+
+    asyncio.run(main())
