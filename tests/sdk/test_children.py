@@ -144,7 +144,7 @@ def test_a_child_that_outlives_its_parent_takes_part_to_its_own_end(node: Node) 
     wait_for("the child has ended", lambda: len(named(node, "logferry.end")) == 2)
     assert _spooled(node) == Counter(said.read_text().splitlines())
     assert (result(node)["status"], result(node)["metrics"]) == ("COMPLETED", {})
-    assert [part["metrics"] for part in parts(node)] == [{"child": 1}]
+    wait_for("its part is left", lambda: [part["metrics"] for part in parts(node)] == [{"child": 1}])
 
 
 def test_a_forked_child_that_executes_another_program_joins_the_run(node: Node) -> None:
