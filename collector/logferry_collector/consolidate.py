@@ -11,9 +11,11 @@ Promises:
 
 from __future__ import annotations
 
+import gc
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from logferry_collector.account import Account
@@ -99,23 +101,29 @@ class Consolidator:
         waiting = list({one.path: one for one in reversed(found)}.values())
         committed = 0
         while waiting and not stop():
-            steps = self._look(waiting)
-            due = [(step, step.intake) for step in steps if step.intake is not None]
-            void = self._void([intake for _, intake in due])
-            held = self._store.commit([*(intake for _, intake in due), *void])[: len(due)] if due else []
-            self._discover.forget(intake.state.path for intake in void)
-            committed += sum(held)
-            for (_, intake), was_held in zip(due, held, strict=True):
-                self.account.add(intake.records if was_held else [], intake.state.path)
-            lost = {step.found.path for (step, _), was_held in zip(due, held, strict=True) if not was_held}
-            for step in steps:
-                if step.more or step.found.path in lost:  # lost: another collector was first; see what it left
-                    waiting.append(step.found)
-                elif step.wait_until_ns is not None:
-                    self._discover.wait(step.found.path, step.wait_until_ns)
-                else:
-                    self._discover.done(step.found.path, step.stamp)
+            # Documents hold no cycles: looking for some in a full batch of them took a fifth of all time.
+            with _gc_paused():
+                committed += self._take_some(waiting)
         return committed
+
+    def _take_some(self, waiting: list[Found]) -> int:
+        """Take in as many files as one transaction takes, from the end of `waiting`, and put some back."""
+        steps = self._look(waiting)
+        due = [(step, step.intake) for step in steps if step.intake is not None]
+        void = self._void([intake for _, intake in due])
+        held = self._store.commit([*(intake for _, intake in due), *void])[: len(due)] if due else []
+        self._discover.forget(intake.state.path for intake in void)
+        for (_, intake), was_held in zip(due, held, strict=True):
+            self.account.add(intake.records if was_held else [], intake.state.path)
+        lost = {step.found.path for (step, _), was_held in zip(due, held, strict=True) if not was_held}
+        for step in steps:
+            if step.more or step.found.path in lost:  # lost: another collector was first; see what it left
+                waiting.append(step.found)
+            elif step.wait_until_ns is not None:
+                self._discover.wait(step.found.path, step.wait_until_ns)
+            else:
+                self._discover.done(step.found.path, step.stamp)
+        return sum(held)
 
     def forget_void_rejects(self) -> None:
         """Drop the rejects of files that are gone and of directories that can be listed: nothing is left to mend."""
@@ -275,6 +283,17 @@ class Consolidator:
         old = state or FileState(_name(found.path), 0, UNASKABLE)
         new = replace(old, version=old.version + 1, stamp=stamp)
         return _Step(found, stamp, Intake(new, [], [reject], None))
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parsed(form: Format, content: Content) -> Parsed:

@@ -80,8 +80,6 @@ def test_a_server_killed_and_started_under_load_loses_nothing(root: Path, number
 
 def test_a_connection_that_the_server_ends_at_any_moment_leaves_all_or_nothing(root: Path, url: str) -> None:
     place = Place(root, open_url(url))
-    for number in range(150):
-        place.write(f"e/r{number:03d}.json", {"metrics": {"n": number}})
     ended = threading.Event()
     # Of this schema's writers only: other tests use the same server.
     mine = "locktype = 'advisory' AND objid::bigint = hashtext(current_schema())::bigint & 4294967295"
@@ -94,9 +92,13 @@ def test_a_connection_that_the_server_ends_at_any_moment_leaves_all_or_nothing(r
 
     thread = threading.Thread(target=cut)
     thread.start()
-    failures = 0
+    failures = rounds = 0
+    deadline = time.monotonic() + 60
     try:
-        for _ in range(6):
+        while failures < 3 and time.monotonic() < deadline:
+            rounds += 1
+            for number in range(150):
+                place.write(f"e/r{number:03d}.json", {"metrics": {"n": number, "round": rounds}})
             place.restart()
             try:
                 place.collect()
@@ -107,7 +109,10 @@ def test_a_connection_that_the_server_ends_at_any_moment_leaves_all_or_nothing(r
         thread.join()
     place.restart()
     place.collect()
-    assert failures > 0
+    assert failures == 3
+    assert [document["metrics"] for document in place.documents()] == [
+        {"n": number, "round": rounds} for number in range(150)
+    ]
     assert runs_in(url) == [f"r{number:03d}" for number in range(150)]
     place.store.close()
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import store as bench
 
 from logferry.layout import Home
+from logferry_collector.config import CollectorConfig
 from logferry_collector.names import Names
 from logferry_collector.parser import parse
 from logferry_collector.store import open_url
 from logferry_collector.where import Query
 from support import postgres
+from support.collecting import Place
 
 
 @pytest.mark.guard
@@ -23,6 +26,24 @@ def test_loading_is_no_slower_than_three_bare_loops(root: Path) -> None:
     by_hand = bench.cpu(lambda: bench.load_by_hand(root / "hand.db", home))
     assert bench.cpu(lambda: bench.load(store, home)) < 3 * by_hand
     store.close()
+
+
+def test_what_a_server_has_without_statistics_is_not_read_again_for_each_list_that_is_looked_up_in_it(
+    root: Path,
+) -> None:
+    url = postgres.shared().fresh_url()
+    place = Place(root, open_url(url))
+    place.restart(CollectorConfig(batch_files=1))
+    for file in range(4):
+        place.append(f"e/{file}.jsonl", *({"run_id": f"{file}-{line:05d}"} for line in range(8_000)))
+    place.settle()
+    place.store.close()
+    schema = url.rpartition("%3D")[2]
+    read = f"SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND n_live_tup = 32000"
+    deadline = time.monotonic() + 30
+    while len(found := postgres.shared().ask(read)) < 2:  # `candidate` and `result`, once their figures have arrived
+        assert time.monotonic() < deadline
+    assert found == [(0,), (0,)]
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])

@@ -8,15 +8,13 @@ Edits change its tags and notes, or hide it; edits alone are nothing to show.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from logferry.edits import Edited, merged
 from logferry_collector.records import Role
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     id: int
     role: int
     revision: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import compress
 from typing import Any
 
@@ -23,6 +24,18 @@ CANDIDATE = "id, file, ordinal, experiment_id, run_id, part, revision, mtime_ns,
 RESULT = "experiment_id, run_id, candidate, status, host, mtime_ns, fields, config, metrics, merged"
 _NO_SIZE = (1 << 63) - 1
 _Run = tuple[str, str]
+
+
+class NewRow:
+    """A row of `candidate` before it is written; its texts are made once, when somebody first asks for them."""
+
+    def __init__(self, columns: tuple[Any, ...], document: dict[str, Any]) -> None:
+        self.columns = columns  # without the document
+        self.document = document
+
+    @cached_property
+    def texts(self) -> Texts:
+        return texts(self.document)
 
 
 class Writing:
@@ -62,19 +75,19 @@ class Writing:
         touched |= dict.fromkeys((one.experiment_id, one.run_id) for _, _, some in records for one in some)
         rejects = {(self._file_of(one), reject.line): reject for one in intakes for reject in one.rejects}
         candidates = self._candidates(touched)
-        written: dict[int, Texts] = {}
-        self._session.insert("candidate", CANDIDATE, self._rows(records, candidates, rejects, written))
+        new = {row.columns[0]: row for row in self._new_rows(records, candidates, rejects)}
+        # First what a server has most to do with, while the texts of the rows that follow are made here.
+        self._show(candidates, new)
+        self._session.insert("candidate", CANDIDATE, map(self._written, new.values()))
         self._session.note("key", self._catalogue.take_new())
-        self._show(candidates, written)
         self._refuse(rejects)
 
-    def _rows(
+    def _new_rows(
         self,
         records: list[tuple[int, int, list[Record]]],
         candidates: dict[_Run, list[Candidate]],
         rejects: dict[tuple[int, int], Reject],
-        written: dict[int, Texts],
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> Iterator[NewRow]:
         """Yield rows of `candidate`, and put them among those of their runs; or their records among the rejects."""
         for file, mtime_ns, some in records:
             greatest: dict[_Run, tuple[int, int]] = {}  # the revision of each run in this file so far, and its line
@@ -87,14 +100,16 @@ class Writing:
                     rejects[file, record.ordinal] = _duplicate(record, earlier[1])
                     continue
                 greatest[ids] = (record.revision, record.ordinal)
-                written[self._next_row] = made = texts(record.document)
-                if record.role != Role.EDIT:
-                    self._catalogue.add(record.document, made)
                 rank = (int(record.role), record.revision, mtime_ns)
-                row = (self._next_row, file, record.ordinal, *ids, *rank, made.document)
-                run.append(candidate_of(row, record.document))
+                row = NewRow((self._next_row, file, record.ordinal, *ids, *rank), record.document)
+                run.append(candidate_of(row.columns, record.document))
                 self._next_row += 1
                 yield row
+
+    def _written(self, row: NewRow) -> tuple[Any, ...]:
+        if row.columns[5] != Role.EDIT:
+            self._catalogue.add(row.document, row.texts)
+        return (*row.columns, row.texts.document)
 
     def _file_of(self, intake: Intake) -> int:
         return self._files[intake.state.path][0]
@@ -153,8 +168,8 @@ class Writing:
         """Make the visible rows of some runs anew."""
         self._show(self._candidates(runs), {})
 
-    def _show(self, runs: dict[_Run, list[Candidate]], written: dict[int, Texts]) -> None:
-        rows = ((*run, *shown) for run, some in runs.items() if (shown := shown_of(some, written)) is not None)
+    def _show(self, runs: dict[_Run, list[Candidate]], new: Mapping[int, NewRow]) -> None:
+        rows = ((*run, *shown) for run, some in runs.items() if (shown := shown_of(some, new)) is not None)
         old = self._database.listed({"e": "text", "r": "text"}, list(runs))
         self._session.run(sql("DELETE FROM result WHERE (experiment_id, run_id) IN (SELECT e, r FROM ? AS v)", old))
         self._session.insert("result", RESULT, rows)
@@ -168,14 +183,17 @@ class Writing:
         self._session.insert("reject", "file, line, fault, reason", rows)
 
 
-def shown_of(candidates: Sequence[Candidate], written: Mapping[int, Texts]) -> tuple[Any, ...] | None:
+def shown_of(candidates: Sequence[Candidate], new: Mapping[int, NewRow]) -> tuple[Any, ...] | None:
     """Return what `result` has of a run with some rows behind its ids; None where it has nothing to show."""
-    winner = winner_of(candidates)
-    if winner is None:
+    winner: Candidate | None
+    if len(candidates) == 1 and candidates[0].role == Role.RESULT:  # so are almost all
+        winner, changes = candidates[0], dict[str, Any]()
+    elif winner := winner_of(candidates):
+        changes = changes_of(winner, candidates)
+    else:
         return None
-    changes = changes_of(winner, candidates)
     shown = winner.document | changes
-    made = (None if changes else written.get(winner.id)) or texts(shown)
+    made = new[winner.id].texts if winner.id in new and not changes else texts(shown)
     merged = dumped(changes) if changes else None
     return (winner.id, known(shown.get("status")), known(shown.get("host")), winner.mtime_ns, *made[1:], merged)
 
@@ -205,7 +223,7 @@ def _apart(intakes: Sequence[Intake]) -> Iterator[list[Intake]]:
 
 
 def candidate_of(row: Sequence[Any], document: dict[str, Any]) -> Candidate:
-    id_, file, ordinal, _, _, part, revision, mtime_ns, _ = row
+    id_, file, ordinal, _, _, part, revision, mtime_ns, *_ = row
     return Candidate(id_, part, revision, mtime_ns, document, file, ordinal)
 
 
