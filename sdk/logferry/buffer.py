@@ -10,10 +10,10 @@ when all its events are durable at the agent; a gap record precedes the first ev
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from typing import NamedTuple
 from zlib import crc32
 
@@ -22,6 +22,7 @@ from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_
 from logferry.hot import ASLEEP, FULL, Hot
 from logferry.interruption import let_through
 from logferry.killpoints import passed
+from logferry.lock import Lock
 from logferry.segment import HEADER, Segment, record_head, skip, walk
 from logferry.spool import HeadPage
 
@@ -60,9 +61,8 @@ class Buffer:
         self._hot = hot
         self._segments = Segments(directory, capacity)
         self.head = HeadPage(directory)
-        # Reentrant: a signal handler or a destructor may log while this thread is in here.
-        self._lock = threading.RLock()
-        self._rolling = False
+        self._lock = Lock()
+        self._rolling = 0  # the thread inside of `_roll`; one that the interpreter's end stopped there never leaves it
         self._late: list[tuple[int, bytes]] = []
         self._mark = 0
         self._reported: dict[int, int] = {}
@@ -92,7 +92,7 @@ class Buffer:
     def append(self, level: int, record: bytes) -> None:
         """Append a record that did not fit into the active segment, or count it as shed."""
         with self._lock:
-            if self._rolling:  # from a signal handler or destructor inside of `_roll` below
+            if self._rolling == get_ident():  # from a signal handler or destructor inside of `_roll` below
                 self._late.append((level, record))
                 return
             if self._closed:
@@ -123,7 +123,7 @@ class Buffer:
                 return True
 
     def _roll(self, need: int, level: int) -> bool:
-        self._rolling = True
+        self._rolling = get_ident()
         try:
             new = self._segments.take_spare(need)
             if new is None:
@@ -147,7 +147,7 @@ class Buffer:
             self.wake()
             return True
         finally:
-            self._rolling = False
+            self._rolling = 0
 
     def _show(self, segment: Segment) -> None:
         """Let log calls append to `segment`."""
@@ -309,7 +309,7 @@ class Buffer:
     def settle(self) -> None:
         """Append what waits for the end of a `_roll` that a signal's handler, which ends the process, is inside of."""
         with self._lock:
-            self._rolling = False
+            self._rolling = 0
             late, self._late = self._late, []
             for level, record in late:
                 if not self._put(record, level):

@@ -8,7 +8,6 @@ so that a file system that hangs never holds up the job.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from logferry.diagnostics import complain
 from logferry.events import plain
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, clock_lead_s
+from logferry.lock import Lock
 
 _SILENT_HOST_S = 300.0
 # Taking over is a matter of milliseconds, on a network file system of seconds.
@@ -47,7 +47,7 @@ class Document:
         self, home: Home, node: NodeDir, producer: str, rank: int | None, first: dict[str, Any], *, late: bool = False
     ) -> None:
         self._home, self._node, self._producer, self._rank, self._late = home, node, producer, rank, late
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self.pid = os.getpid()
         self._data = {**first, "owner": producer, "attempt": 1, "revision": 1}
         self._saved = 0

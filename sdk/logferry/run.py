@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
 from types import TracebackType
@@ -22,6 +21,7 @@ from logferry.hot import FULL, Hot
 from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
+from logferry.lock import Lock
 from logferry.logger import Logger
 from logferry.producer import Membership, Producer
 from logferry.results import COMPLETED, FAILED, FINAL
@@ -103,7 +103,7 @@ class Run(Logger):
         )
         self._finished, self._pid, self._began_in = False, os.getpid(), os.getpid()
         self._began_s = monotonic()  # how long it takes is not a question to a clock that may be set
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._producer: Producer | None = None
         first = first_document(
             member.experiment_id, member.run_id, host=member.host, started_ns=member.started_ns, given=given
@@ -237,7 +237,7 @@ class Run(Logger):
         """Leave the parent's spool alone; the first log call of this child opens its own."""
         _inherited.append(self._producer)
         own_producers.clear()
-        self._producer, self._lock, self._finished = None, threading.RLock(), False
+        self._producer, self._lock, self._finished = None, Lock(), False
         self._hot.threshold, self._hot.busy = FULL, False
         self._hot.admit, self._hot.append = self._admit_in_child, self._append_in_child
         self._hot.write = _refuse

@@ -23,7 +23,6 @@ import contextlib
 import mmap
 import os
 import struct
-import threading
 from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
@@ -31,6 +30,7 @@ from zlib import crc32
 from logferry.events import MAX_COUNT
 from logferry.interruption import let_through
 from logferry.killpoints import passed
+from logferry.lock import Lock
 
 MAGIC, VERSION = b"LFSP", 1
 HEADER = struct.Struct(">4sIQ16x")
@@ -120,7 +120,7 @@ class WrittenSegment:
         self.path: Path | None = path
         self.size, self.mapping = size, None
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._end = os.pwrite(self._fd, header(0), 0)
         self._open = True
 

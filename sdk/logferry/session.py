@@ -7,7 +7,6 @@ context), the process's newest run is meant.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,6 +19,7 @@ from logferry.ending import Ending
 from logferry.events import level_number
 from logferry.hot import FULL, Hot
 from logferry.layout import NodeDir, host_name, is_own_node_dir, safe_component
+from logferry.lock import Lock
 from logferry.logger import Logger
 from logferry.producer import Membership
 from logferry.run import Hooks, Run
@@ -37,7 +37,7 @@ class _NoRun(Run):
         hot.level = hot.threshold = FULL
         Logger.__init__(self, hot, {})
         self._finished, self._producer, self._pid = True, None, 0
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     @property
     def experiment_id(self) -> str:

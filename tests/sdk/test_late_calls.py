@@ -80,6 +80,39 @@ def test_threads_that_run_on_at_the_end_log_as_long_as_they_run(node: Node) -> N
     assert len(named(node, "Spin")) > 100
 
 
+# The interpreter's end stops the thread for good inside of the point, with the buffer's lock.
+STOPPED_AT = """
+import builtins
+from logferry import buffer, segment
+buffer.Buffer.prepare = lambda _: None
+ending, inside = threading.Event(), threading.Event()
+def last():
+  ending.set()
+  inside.wait()
+def stop(point):
+  if point == 'POINT' and ending.is_set() and threading.current_thread() is thread:
+    inside.set()
+    time.sleep(60)
+buffer.passed = segment.passed = stop
+def spin():
+  while True: run.info('Spin', x='x' * 5000)
+class Late:
+  call = staticmethod(call)
+  def __del__(self):
+    for n in range(30): self.call(f'{n}' * 5000)
+builtins.late = Late()
+thread = threading.Thread(target=spin, daemon=True)
+thread.start()
+"""
+
+
+@pytest.mark.parametrize("point", ["segment.opened", "segment.allocated", "segment.made", "roll.retired", "roll.shown"])
+def test_a_thread_that_the_end_stopped_inside_of_a_call_keeps_nobody_waiting(node: Node, point: str) -> None:
+    code, before = STOPPED_AT.replace("POINT", point), "atexit.register(lambda: __import__('__main__').last())"
+    assert _check(node, code, before=before).total() == 30
+    assert result(node)["status"] == "COMPLETED"
+
+
 def test_an_exit_or_an_error_in_a_thread_ends_the_thread_only(node: Node) -> None:
     code = (
         "threading.excepthook = lambda _: call('hook')\n"
