@@ -334,7 +334,7 @@ class Buffer:
 
 
 def _complain_late() -> None:
-    complain("finished", "an event was logged after its run was finished; it is not kept")
+    complain("finished", "an event came after its run was finished; it is not kept")
 
 
 def _refuse(_record: bytes) -> None:

@@ -145,6 +145,7 @@ class Run(Logger):
             with self._lock:
                 producer = self._joined()
                 if producer is None:
+                    complain("finished result", "a result came after its run was finished; it is not kept")
                     return
                 document = self._document_here(producer)
                 producer.result(self._clock(), document.merge(metrics, self._clock()))

@@ -47,6 +47,9 @@ class _NoRun(Run):
     def run_id(self) -> str:
         return ""
 
+    def result(self, metrics: Mapping[str, Any]) -> None:
+        pass
+
     def end(self, status: str, how: dict[str, Any] | None) -> None:
         pass
 

@@ -213,11 +213,13 @@ def test_an_agent_that_hangs_does_not_hold_up_the_end(node: Node) -> None:
     assert result(node)["status"] == "COMPLETED"
 
 
-def test_logging_after_the_end_does_nothing_and_one_line_says_so(node: Node) -> None:
+def test_logging_after_the_end_does_nothing_and_one_line_of_each_kind_says_so(node: Node) -> None:
     done = node.run_job(OPEN + "run.finish()\nfor n in range(9): run.error('Late'); run.result({'n': n})")
     assert done.returncode == 0
-    assert len(done.stderr.splitlines()) == 1
+    late = "came after its run was finished; it is not kept"
+    assert done.stderr == f"logferry: an event {late}\nlogferry: a result {late}\n"
     assert named(node, "Late") == []
+    assert result(node)["metrics"] == {}
 
 
 def test_a_second_end_and_an_unknown_status_harm_nothing(node: Node) -> None:

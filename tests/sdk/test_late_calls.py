@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -136,21 +137,31 @@ def test_handlers_of_signals_log_between_any_two_instructions(node: Node) -> Non
     assert [fields["n"] for fields in named(node, "Tick")] == list(range(3000))
 
 
-def test_a_signal_that_ends_the_process_loses_no_call_of_its_threads(node: Node) -> None:
+@pytest.mark.parametrize(
+    ("end", "exit_code", "how"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(20)", -15, {"signal": "SIGTERM"}),
+        ("", 0, None),
+        ("sys.exit(3)", 3, {"code": 3, "exception": "SystemExit: 3"}),
+    ],
+)
+def test_the_end_of_the_process_loses_no_call_of_its_threads(
+    node: Node, end: str, exit_code: int, how: dict[str, Any] | None
+) -> None:
     code = (
         "def loud(name):\n  n = 0\n  while True:\n    call(f'{name}-{n}')\n    n += 1\n"
         "for name in 'abc': threading.Thread(target=loud, args=(name,), daemon=True).start()\n"
-        "time.sleep(0.2)\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(20)"
+        "time.sleep(0.2)\n"
     )
-    done = node.run_job(JOB.replace("BEFORE", "pass") + code)
-    assert (done.returncode, done.stderr) == (-15, "")
+    done = node.run_job(JOB.replace("BEFORE", "pass") + code + end)
+    assert (done.returncode, done.stderr) == (exit_code, "")
     spooled = Counter(fields["where"] for fields in named(node, "Call"))
     returned = Counter(done.stdout.splitlines())
     # The last call of each thread may have returned without having said so.
     assert spooled >= returned
     assert (spooled - returned).total() <= 3
     assert set(spooled.values()) == {1}
-    assert result(node)["exit"] == {"signal": "SIGTERM"}
+    assert result(node)["exit"] == how
 
 
 HOOKS = {

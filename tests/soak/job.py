@@ -21,6 +21,8 @@ REST_S = 0.5
 PAUSE_S = 0.002
 GO_ON, FINISH, FAIL = 0, 1, 2
 WRITERS = 3
+# Set before the run is finished: a thread's call that returns later may have come too late, and is not noted.
+finishing = threading.Event()
 
 
 class Writer:
@@ -38,6 +40,8 @@ class Writer:
         """Log once or twice; return how long to rest."""
         notes, slot = self._notes, self._slot
         logferry.info("Tick", slot=slot, number=number, ballast="x" * (number % 97))
+        if finishing.is_set():
+            return PAUSE_S
         notes[slot] = number
         if number % 10 == 0:
             logferry.debug("Detail", slot=slot + 1, number=number // 10)
@@ -99,6 +103,7 @@ def main() -> None:
         else:
             own.run()
         run.result({"first": first})
+        finishing.set()
         if notes[first] == FAIL:
             raise RuntimeError("as it was told")
 

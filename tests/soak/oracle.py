@@ -32,7 +32,6 @@ class Job:
     first: int  # of its words in the notes
     ends: set[str] = field(default_factory=set)  # one of which its result must name
     in_memory: bool = False  # it said that it had no spool: what it had not shipped died with it
-    late: bool = False  # it finished its run while threads were logging: the last call of each may have come too late
 
 
 @dataclass
@@ -116,8 +115,7 @@ def _judge_calls(job: Job, lines: list[dict[str, Any]], notes: memoryview, verdi
     shed = sum(line["shed"].get("INFO", 0) for line in lines if line["event"] == "logferry.seal")
     verdict.shed += shed
     if not job.in_memory:
-        late = (WRITERS - 1) * job.late
-        verdict.note("lost", max(0, missing - shed - late), f"{job.run}, calls")
+        verdict.note("lost", max(0, missing - shed), f"{job.run}, calls")
         verdict.note("miscounted", max(0, shed - missing - WRITERS - _OTHER_CALLS), f"{job.run}, shed")
 
 

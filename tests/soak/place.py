@@ -57,7 +57,7 @@ class Place:
         self._process: subprocess.Popen[bytes] | None = None
         self._next: tuple[str, int, str] | None = None
         self._is_armed = False
-        self._asked = self._kind = ""
+        self._asked = ""
 
     def follow(self, verb: str, kind: str, skew_s: int, point: str) -> None:
         self._next = kind, skew_s, point
@@ -72,7 +72,7 @@ class Place:
         if self._process and (self._asked or self._is_armed) and _is_over(self._process):
             self._end(self._process)
         if self._next and not self._process:
-            self._kind, self._is_armed = self._next[0], bool(self._next[2])
+            self._is_armed = bool(self._next[2])
             (self._job, self._process), self._next = self._jobs.begin(*self._next), None
 
     def kill(self) -> None:
@@ -90,7 +90,6 @@ class Place:
         said = self._jobs.errors_of(job).read_text(errors="replace")
         job.in_memory = "kept in memory" in said
         _, expected, status = _ENDS.get(asked, (0, None, "KILLED"))
-        job.late = code == expected and self._kind.startswith("threads")
         if code == expected:
             job.ends.add(status)
         elif code == -signal.SIGKILL:

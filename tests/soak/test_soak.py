@@ -67,16 +67,6 @@ def test_the_oracle_sees_what_is_missing_repeated_swapped_or_made_up(
     assert judge(root, [Job("r0", 0, {"KILLED"})], memoryview(notes)).says == seen
 
 
-@pytest.mark.parametrize(("is_late", "lost", "seen"), [(True, 2, 0), (True, 3, 1), (False, 1, 1)])
-def test_the_oracle_excuses_the_last_call_of_each_thread_of_a_job_that_finished_its_run(
-    root: Path, is_late: bool, lost: int, seen: int
-) -> None:
-    lines = [{"event": "Tick", "slot": 1, "number": n, "ballast": "x" * n, "seq": f"p-{n}"} for n in range(1, 6)]
-    _leave(root, lines, {"run_id": "r0", "status": "COMPLETED"})
-    notes = array("Q", [0, 5 + lost] + [0] * (WORDS_PER_JOB - 2))
-    assert judge(root, [Job("r0", 0, {"COMPLETED"}, late=is_late)], memoryview(notes)).lost == seen
-
-
 def test_the_oracle_sees_a_wrong_end_and_a_row_that_is_not_the_file(root: Path) -> None:
     _leave(root, [], {"run_id": "r0", "status": "KILLED"})
     (root / "results" / "soak" / "r0.json").write_text('{"run_id": "r0", "status": "FAILED"}')
