@@ -49,8 +49,8 @@ _log = logging.getLogger(__name__)
 # A group larger than this adds delay to its first ack and gains nothing.
 _GROUP_BYTES = 8 << 20
 SEGMENT_BYTES = 32 << 20
-# A sync costs the agent as much as several frames. So many producers in one of them are a crowd that gathers for a
-# quarter of a second before it ships: the next sync waits for more of its frames.
+# A sync costs the agent as much as several frames. So many producers in one of them are a crowd that gathers for
+# half a second before it ships: the next sync waits for more of its frames.
 _CROWD, _GATHER_S = 6, 0.02
 RETRY_S = 0.5
 

@@ -12,9 +12,10 @@ from logferry.layout import NodeDir, is_own_node_dir
 from logferry.spool import lock_holder
 
 _ALONE_S = 0.005
-# All producers of a node together ship about 33 batches a second, until that would make one wait for too long.
-_SHARE_S = 0.03
-_LONGEST_S = 0.25
+# All producers of a node together ship about 16 batches a second, until that would make one wait for too long: the
+# agent's work for them, and its syncs' interrupts, are taken from the same processors as the jobs' own.
+_SHARE_S = 0.06
+_LONGEST_S = 0.5
 # Whoever has so many neighbours gathers as long as anybody does: nothing more need be looked at.
 _MANY = 16
 # To look takes a sixth of what a batch costs the job.
