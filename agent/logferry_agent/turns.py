@@ -94,6 +94,9 @@ class Turns:
         sync, output.is_hurried = output.is_hurried or is_due or gathers_long, False
         try:
             await self._act(output, sync)
+        except BaseException:  # which ends the group, a moment from now: it takes no more turns
+            self._group = None
+            raise
         finally:
             output.is_served = False
         self.serve(output)
