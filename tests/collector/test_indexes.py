@@ -191,3 +191,22 @@ def test_who_may_only_read_gets_answers_and_is_told_that_new_files_are_not_in(
     assert list(reader.results()) == []
     assert "permission denied" in reader.stale
     place.store.close()
+
+
+def test_what_keeps_groups_finds_its_own_table_whatever_its_writer_has_of_that_name(root: Path) -> None:
+    url = postgres.shared().fresh_url()
+    place = Place(root, open_url(url))
+    place.append("e/r.jsonl", *map(document, range(ROWS)))
+    place.collect()
+    place.reader.results().group("key5", over="seed", metrics=["acc"])
+    (name,) = made_in(place.store)
+    schema = url.rpartition("%3D")[2]
+    damage = place.store.database.damage  # type: ignore[attr-defined]
+    with psycopg.connect(postgres.shared().url(), autocommit=True) as writer:  # whose search path is another one
+        writer.execute(f'CREATE TEMP TABLE "{name}" AS TABLE {schema}."{name}" WITH NO DATA'.encode())
+        writer.execute(f"CREATE TEMP TABLE gone AS SELECT * FROM {schema}.result LIMIT 3".encode())
+        writer.execute(f"DELETE FROM {schema}.result WHERE run_id IN (SELECT run_id FROM gone)".encode())
+        assert damage() == []
+        writer.execute(f"INSERT INTO {schema}.result TABLE gone".encode())
+        assert damage() == []
+    place.store.close()

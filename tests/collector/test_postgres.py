@@ -16,6 +16,9 @@ import pytest
 
 from logferry_collector.store import QueryError, StoreDownError, StoreRefusedError, open_url
 from logferry_collector.store import postgres as backend
+from logferry_collector.store.database import Operand
+from logferry_collector.store.fragment import Sql, sql
+from logferry_collector.store.postgres_sql import _text
 from support import postgres
 from support.collecting import Place
 from support.depth import sized
@@ -243,4 +246,18 @@ def test_a_question_that_takes_too_long_is_ended_by_the_server(url: str, monkeyp
     with pytest.raises(QueryError, match="took longer than 1 s"):
         list(store.ask("SELECT pg_sleep(20)")[1])
     assert store.counts() == (0, 0)
+    store.close()
+
+
+def test_no_order_of_texts_depends_on_the_language_of_the_database(url: str) -> None:
+    """`check` and whoever merges compare them as Python does."""
+    store = open_url(url)
+    ids = "attname IN ('experiment_id', 'run_id', 'status', 'host', 'section', 'name', 'path')"
+    tables = "attrelid IN ('result'::regclass, 'candidate'::regclass, 'key'::regclass, 'file'::regclass)"
+    free = f"SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE {ids} AND {tables}"
+    _, found = store.ask(f"{free} AND attcollation != '\"C\"'::regcollation")
+    assert list(found) == [("key.path",)]  # which is shown only
+    value = Operand(Sql("r.config"), ("model",))
+    asked = sql("SELECT pg_collation_for(?) FROM (SELECT '{}'::jsonb AS config) AS r", _text(value))
+    assert list(store.database.rows(asked)) == [('"C"',)]  # type: ignore[attr-defined]
     store.close()

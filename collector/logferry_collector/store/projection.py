@@ -25,7 +25,9 @@ def made(name: str, grouped: Sequence[Sql], measured: Sequence[Sql], filtered: S
         f"BEGIN IF TG_OP = 'INSERT' THEN INSERT INTO \"{name}\" {select.text} changed r; "
         f'ELSE DELETE FROM "{name}" WHERE candidate IN (SELECT candidate FROM changed); END IF; RETURN NULL; END'
     ).replace("'", "''")
-    # As whoever made it, who owns the table: other writers have no rights to it.
+    # As whoever made it, who owns the table: other writers have no rights to it. Temporary tables come last, not first:
+    # one of this name, with a trigger of another writer's, would have that run by the owner.
+    yield Sql("SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)")
     how = "LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
     yield Sql(f"CREATE FUNCTION \"{name}\"() RETURNS trigger {how} AS '{body}'")
     for event, kind in (("INSERT", "NEW"), ("DELETE", "OLD")):
