@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from logferry.cli import FINE, NO, Parser, printable, settings_of
+from logferry.cli import FINE, NO, Parser, give_up_output, printable, say, settings_of
 from logferry.layout import Home, LayoutError, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings, SettingsError
 from logferry_agent import config as configuration
@@ -249,14 +249,14 @@ def agent(arguments: list[str]) -> int:
     try:
         lock = node_lock.take(node.lock)
     except (node_lock.AlreadyRunningError, OSError) as error:
-        print(f"logferry agent: {printable(str(error))}", file=sys.stderr)
+        say(f"logferry agent: {printable(str(error))}")
         return NO
     try:
         _wait_for_room(node.path)
         _prepare(settings, node)
         code = asyncio.run(_serve(settings, config, node, options.drain_s or config.drain_s))
     except (OSError, sqlite3.Error) as error:
-        print(f"logferry agent: cannot start: {printable(str(error))}", file=sys.stderr)
+        say(f"logferry agent: cannot start: {printable(str(error))}")
         return NO
     finally:
         os.close(lock)
@@ -323,7 +323,11 @@ def _prepare(settings: Settings, node: NodeDir) -> None:
 
 
 def _say_ready(node: NodeDir, home: Home) -> None:
-    print(f"logferry agent: ready, pid {os.getpid()}, node {node.path}, home {home.path}", flush=True)
+    try:
+        print(f"logferry agent: ready, pid {os.getpid()}, node {node.path}, home {home.path}", flush=True)
+    except OSError as error:  # a full disk, or nobody reads it any more
+        give_up_output()
+        _log.warning("standard output cannot be written: %s", error.strerror)
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 
-from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.cli import FINE, NO, Parser, UsageError, printable, say, settings_of
 from logferry.events import level_name, level_number
 from logferry.layout import safe_component
 from logferry_agent.asking import ask
@@ -35,7 +34,7 @@ def level(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(answer))
     if "error" in answer:
-        print(f"logferry level: {printable(answer['error'])}; 'logferry status' says more", file=sys.stderr)
+        say(f"logferry level: {printable(answer['error'])}; 'logferry status' says more")
         return NO
     if not options.json:
         said = "as rules and jobs say" if number is None else level_name(number)

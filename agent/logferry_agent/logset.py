@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from logferry.cli import printable
+from logferry.cli import printable, say
 from logferry.layout import Home
 from logferry_agent.content import UNREADABLE, backwards, blocks
 from logferry_agent.fs import said
@@ -143,7 +142,7 @@ def _became(run: RunLogs, log: LogName, known: set[str]) -> list[LogName]:
 
 def say_unreadable(path: Path, error: Exception) -> None:
     """Tell the user that lines are missing in what follows, and go on with the other files."""
-    print(f"logferry: {printable(f'{path} cannot be read to its end: {said(error)}')}", file=sys.stderr)
+    say(f"logferry: {printable(f'{path} cannot be read to its end: {said(error)}')}")
 
 
 def _names(path: Path) -> list[str]:

@@ -15,13 +15,12 @@ import json
 import os
 import sqlite3
 import stat
-import sys
 import time
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from logferry.cli import FINE, NO, Parser, printable, settings_of
+from logferry.cli import FINE, NO, Parser, printable, say, settings_of
 from logferry.events import GAP
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, host_name, prepare_node_dir
@@ -158,9 +157,9 @@ def prune(arguments: list[str]) -> int:
     emptied, kept = trash.empty(Home(settings.home))
     gone, failed = answer.get("removed", []) + emptied, answer.get("failed", {}) | kept
     if "error" in answer:
-        print(f"logferry prune: {printable(answer['error'])}", file=sys.stderr)
+        say(f"logferry prune: {printable(answer['error'])}")
     for path, reason in failed.items():
-        print(f"logferry prune: {printable(path)} stays: {printable(reason)}", file=sys.stderr)
+        say(f"logferry prune: {printable(path)} stays: {printable(reason)}")
     if options.json:
         print(json.dumps({"removed": gone, "failed": failed}))
     else:

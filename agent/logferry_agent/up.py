@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.cli import FINE, NO, Parser, UsageError, printable, say, settings_of
 from logferry.layout import prepare_node_dir
 from logferry.settings import Settings
 from logferry.spool import lock_holder
@@ -51,7 +51,7 @@ def up(arguments: list[str]) -> int:
     finally:
         services.kill()
     if left:
-        print(f"logferry up: not written yet, and kept for the next agent: {printable(left)}", file=sys.stderr)
+        say(f"logferry up: not written yet, and kept for the next agent: {printable(left)}")
     return code
 
 
@@ -104,7 +104,7 @@ class Services:
     def start(self) -> None:
         """Start what is not running yet, and wait until the agent answers."""
         if self.foreign:
-            print(f"logferry up: the agent with pid {self.foreign} serves this node", file=sys.stderr)
+            say(f"logferry up: the agent with pid {self.foreign} serves this node")
         else:
             self._start("agent")
         self._start("collector")
@@ -133,7 +133,7 @@ class Services:
     def look_after(self) -> None:
         """Start again what has ended by itself."""
         for verb in [verb for verb in self._running if self._ended(verb)]:
-            print(f"logferry up: the {verb} ended by itself and is started again", file=sys.stderr)
+            say(f"logferry up: the {verb} ended by itself and is started again")
             self._start(verb)
 
     def stop(self, end: _End) -> str:
@@ -196,7 +196,7 @@ def _relay(said: BinaryIO) -> None:
     """Print what a service says; rich puts above its live view what this process prints."""
     with said:
         for line in said:
-            print(printable(line.decode(errors="replace").rstrip("\n")), file=sys.stderr, flush=True)
+            say(printable(line.decode(errors="replace").rstrip("\n")))
 
 
 def _command(command: list[str], services: Services, end: _End) -> int:
@@ -204,11 +204,11 @@ def _command(command: list[str], services: Services, end: _End) -> int:
     try:
         child = end.child = subprocess.Popen(command, env=services.env)
     except OSError as error:
-        print(f"logferry up: {printable(command[0])}: {error.strerror}", file=sys.stderr)
+        say(f"logferry up: {printable(command[0])}: {error.strerror}")
         return 127
     while child.poll() is None:
         if end.asked_at and time.monotonic() > end.asked_at + _COMMAND_S:
-            print("logferry up: the command did not end in time and is killed", file=sys.stderr)
+            say("logferry up: the command did not end in time and is killed")
             child.kill()
             child.wait()
         services.look_after()
@@ -225,6 +225,6 @@ def _foreground(services: Services, settings: Settings, end: _End) -> int:
             if end.asked_at:
                 return FINE
     except OSError as error:
-        print(f"logferry up: {error}", file=sys.stderr)
+        say(f"logferry up: {error}")
         return NO
     return FINE

@@ -9,11 +9,10 @@ still running, or its node has not reported its end: the run is not complete yet
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.cli import FINE, NO, Parser, UsageError, printable, say, settings_of
 from logferry.layout import Home
 from logferry_agent.content import UNREADABLE
 from logferry_agent.logset import RunLogs, find, host_blocks, runs
@@ -138,7 +137,7 @@ def verify(arguments: list[str]) -> int:
     else:
         for one in found:
             _show(one, details=options.run is not None or not one["complete"])
-        print(f"{sum(one['complete'] for one in found)} of {len(found)} runs complete", file=sys.stderr)
+        say(f"{sum(one['complete'] for one in found)} of {len(found)} runs complete")
     return FINE if complete else NO
 
 

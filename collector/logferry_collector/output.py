@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from logferry.cli import printable
+from logferry.cli import printable, say
 from logferry.results import finite
 
 # Signs that JSON lets stand bare and a terminal may act on: DEL and C1, bidi controls, line separators; and surrogates.
@@ -126,4 +126,4 @@ def note(text: str) -> None:
         console = Console()
         console.print(Text(_cut(printable(text), _NOTE_LINES * console.width), style="dim"), overflow="fold")
     else:
-        print(f"logferry: {printable(text)}", file=sys.stderr)
+        say(f"logferry: {printable(text)}")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from logferry.cli import FINE, NO, Parser, UsageError, printable, settings_of
+from logferry.cli import FINE, NO, Parser, UsageError, printable, say, settings_of
 from logferry.killpoints import passed
 from logferry.layout import Home
 from logferry_collector.config import CollectorConfig, load_config
@@ -224,4 +223,4 @@ def _check(url: str) -> None:
 
 
 def _say(message: str) -> None:
-    print(f"logferry collector: {printable(message)}", file=sys.stderr, flush=True)
+    say(f"logferry collector: {printable(message)}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from logferry.cli import NO, Parser, UsageError, printable, settings_of
+from logferry.cli import NO, Parser, UsageError, printable, say, settings_of
 from logferry_collector.frames import MissingPackageError
 from logferry_collector.query import Reader, open_reader
 from logferry_collector.records import Reject
@@ -73,4 +72,4 @@ def plain(path: str, reject: Reject) -> dict[str, Any]:
 
 
 def complain(message: str) -> None:
-    print(f"logferry: {printable(message)}", file=sys.stderr)
+    say(f"logferry: {printable(message)}")

@@ -8,16 +8,21 @@ else and a base installation can say what is missing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from logferry.layout import LayoutError, is_control
 from logferry.settings import Settings, SettingsError, load
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 FINE, NO, USAGE = 0, 1, 2
+_STDERR = 2
 
 # verb: (module and function, extra that brings what they need, summary)
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -83,6 +88,9 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    _occupy_closed_descriptors()
+    if sys.stdout is None:
+        return _complain("standard output is closed; redirect it, to /dev/null if nobody reads it")
     try:
         try:
             return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
@@ -90,11 +98,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except (UsageError, SettingsError, LayoutError) as error:
         return _complain(str(error))
-    except BrokenPipeError:  # `logferry logs | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if not _output_fails():
+            raise
+        give_up_output()
+        if isinstance(error, BrokenPipeError):  # `logferry logs | head`: the reader has seen enough
+            return FINE
+        return _complain(f"standard output cannot be written: {error.strerror}")
+
+
+def _occupy_closed_descriptors() -> None:
+    """Let no file of ours become descriptor 1 or 2: what `exec` copies, or a library says, would go into it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(fd)
+
+
+def _output_fails() -> bool:
+    """Say whether a write to standard output fails, by an empty line; what failed before need not be kept in it."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def give_up_output() -> None:
+    """Write nothing more to standard output, also not what is left in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, if that is possible: a service does not end because its log is on a full disk."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _dispatch(given: list[str]) -> int:
@@ -127,7 +167,7 @@ def _run(verb: str, arguments: list[str]) -> int:
 
 
 def _complain(message: str) -> int:
-    print(f"logferry: {printable(message)}", file=sys.stderr)
+    say(f"logferry: {printable(message)}")
     return USAGE
 
 
@@ -151,6 +191,9 @@ class Parser(argparse.ArgumentParser):
         roots.add_argument("--node-dir", metavar="DIR", help="in place of LOGFERRY_NODE_DIR")
         roots.add_argument("--home", metavar="DIR", help="in place of LOGFERRY_HOME")
         roots.add_argument("--config", metavar="FILE", help="in place of LOGFERRY_CONFIG")
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        (file or sys.stdout).write(self.format_help())  # argparse's own says nothing of what cannot be written
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog.removeprefix('logferry ')}: {message}; '{self.prog} --help' says more")

@@ -15,6 +15,7 @@ import pytest
 from logferry.results import read
 from support.agents import AgentProcess, lines, logferry, status, wait_for
 from support.deadproducer import producer
+from support.node import Node
 
 A, B = "aaaaaaaa", "bbbbbbbb"
 
@@ -182,3 +183,13 @@ def test_the_level_of_a_running_job_changes_at_once(
 def _is_quiet(node_dir: Path, home: Path) -> bool:
     before, after = (status(node_dir, home)["agent"]["producers"][0]["expected"] for _ in range(2))
     return bool(before == after)
+
+
+def test_an_agent_whose_output_is_on_a_full_disk_serves_and_ends_well(node: Node) -> None:
+    with open("/dev/full", "wb") as full:
+        agent = subprocess.Popen([sys.executable, "-m", "logferry", "agent"], env=node.env, stdout=full, stderr=full)
+    node.processes.append(agent)
+    wait_for(lambda: node.call("status", "--json").returncode == 0)
+    assert node.run_job("import logferry\nwith logferry.init('exp', run_id='r'): pass").returncode == 0
+    wait_for(lambda: [seal["end"] for seal in node.seals()] == ["finished"])
+    assert node.stop(agent) == 0

@@ -202,3 +202,15 @@ def test_a_bad_configuration_names_file_and_key(root: Path, text: str, message: 
         load_config(path)
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_service_whose_own_log_is_on_a_full_disk_waits_for_its_store_all_the_same(place: Place, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    nowhere = {"LOGFERRY_STORE": f"postgresql:///none?host={home}", "LOGFERRY_HOME": str(home)}
+    with (
+        open("/dev/full", "wb") as full,
+        subprocess.Popen(COMMAND, stdout=full, stderr=full, env=os.environ | nowhere) as service,
+    ):
+        wait_for(lambda: status(place).get("held"))
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(20) == 0

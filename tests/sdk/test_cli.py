@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from logferry import cli
+from support.node import Node
 
 
 def _main(*arguments: str, without: str = "") -> subprocess.CompletedProcess[str]:
@@ -98,3 +99,48 @@ def test_a_reader_that_has_seen_enough_ends_nothing_with_a_traceback() -> None:
     command = f"{sys.executable} -m logferry --help | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("usage: logferry VERB …\n", "")
+
+
+def _shell(node: Node, command: str) -> tuple[int, str]:
+    """Run `logferry` with arguments and redirections; return its exit code and what it said on stderr."""
+    script = f"{sys.executable} -m logferry {command}"
+    done = subprocess.run(["sh", "-c", script], env=node.env, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+FULL = "logferry: standard output cannot be written: No space left on device\n"
+CLOSED = "logferry: standard output is closed; redirect it, to /dev/null if nobody reads it\n"
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("verb", ["logs", "search x", "results", "--help", "--version", "logs --help", "verify"])
+def test_output_that_cannot_be_written_is_said_in_one_line_whatever_the_verb(node: Node, verb: str, lines: int) -> None:
+    logs = node.home / "logs" / "exp" / "r"
+    logs.mkdir(parents=True)
+    line = '{"time":"2025-07-30T13:00:00.000000Z","level":"INFO","event":"Tick","x":"x","seq":"aaaaaaaa-%d"}\n'
+    (logs / "host.jsonl").write_text("".join(line % number for number in range(1, lines + 1)))
+    code, said = _shell(node, f"{verb} > /dev/full")
+    # `verify` has a sum to say on stderr
+    assert (code, said.splitlines(keepends=True)[-1]) == (cli.USAGE, FULL)
+    assert "Traceback" not in said
+    assert _shell(node, f"{verb} >&-") == (cli.USAGE, CLOSED)
+
+
+def test_an_error_that_the_output_is_not_to_blame_for_stays_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verb(_: list[str]) -> int:
+        raise BrokenPipeError(32, "a connection ended")
+
+    module = types.ModuleType("broken")
+    module.verb = verb  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "broken", module)
+    monkeypatch.setitem(cli.VERBS, "broken", ("broken:verb", "agent", "fails while it runs"))
+    with pytest.raises(BrokenPipeError, match="a connection ended"):
+        cli.main(["broken"])
+    assert capsys.readouterr().out.strip() == ""
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+def test_what_cannot_be_said_on_stderr_ends_nothing_in_another_way(node: Node, where: str) -> None:
+    assert _shell(node, f"reuslts 2>{where}") == (cli.USAGE, "")

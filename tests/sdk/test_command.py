@@ -65,6 +65,20 @@ def test_signals_are_passed_on_and_the_command_decides(node: Node, number: signa
     assert ("stdout", f"caught {name}") in _lines(node)
 
 
+def test_what_the_command_says_goes_into_no_file_of_ours_where_nobody_is_to_see_it(node: Node) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *EXEC, "sh", "-c", "echo one >&2; echo two"],
+        env=node.env,
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"two\n")
+    assert sorted(_lines(node)) == [("stderr", "one"), ("stdout", "two")]
+    (lock,) = node.dir.glob("spool/*/lock")
+    assert lock.read_bytes() == b""
+
+
 ASIDE = """
 import os, signal, sys, threading, time, logferry.command
 def aside():
