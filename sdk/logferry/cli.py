@@ -13,13 +13,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
 from logferry.layout import LayoutError, is_control
 from logferry.settings import Settings, SettingsError, load
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 FINE, NO, USAGE = 0, 1, 2
 _STDERR = 2
@@ -192,7 +189,7 @@ class Parser(argparse.ArgumentParser):
         roots.add_argument("--home", metavar="DIR", help="in place of LOGFERRY_HOME")
         roots.add_argument("--config", metavar="FILE", help="in place of LOGFERRY_CONFIG")
 
-    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         (file or sys.stdout).write(self.format_help())  # argparse's own says nothing of what cannot be written
 
     def error(self, message: str) -> NoReturn:
