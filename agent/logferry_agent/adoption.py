@@ -43,6 +43,8 @@ SCAN_S = 0.4
 # looks the locks of all are tried, and more rarely where there are more.
 _LOOKS_PER_ROUND, _LOCKS_PER_LOOK = 12, 16
 _SLICE_BYTES = 1 << 20
+# No descriptors, no memory, no threads say nothing of a spool: taken for damage, its events would go with it.
+_NO_DAMAGE = (OSError, MemoryError, RuntimeError)
 _LOOKS_PER_RETRY = 5
 # Each adoption in progress holds a segment of a spool in memory.
 _AT_ONCE = 4
@@ -107,7 +109,7 @@ class Adoption:
             while True:
                 try:
                     await self.look()
-                except OSError as error:
+                except _NO_DAMAGE as error:
                     self._hold(self._root, error)
                 await asyncio.sleep(SCAN_S)
         finally:
@@ -178,7 +180,7 @@ class Adoption:
                         await self._adopt_locked(path)
                     finally:
                         os.close(lock)
-        except OSError as error:
+        except _NO_DAMAGE as error:
             self._hold(path, error)
         except Exception as error:  # whatever is in this spool, the others go on
             _log.exception("cannot adopt %s", path)
@@ -321,7 +323,7 @@ class Adoption:
             self._journal.append([entry])
         return None
 
-    def _hold(self, path: Path, error: OSError | str, file: Path | None = None) -> None:
+    def _hold(self, path: Path, error: Exception | str, file: Path | None = None) -> None:
         """Leave a spool as it is until that works; say so the first time."""
         text = error if isinstance(error, str) else said(error)
         if self._problems.hold(path, "spool", text, file):

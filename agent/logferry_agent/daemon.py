@@ -222,7 +222,11 @@ class Agent:
         except SettingsError as error:
             _log.error("configuration not changed: %s", error)
             return
-        filters = Filters(config, await self._state.call(self._state.levels))
+        try:
+            filters = Filters(config, await self._state.call(self._state.levels))
+        except sqlite3.Error as error:
+            _log.error("configuration not changed: %s: %s", self._state.path, error)
+            return
         # With no wait in between, a level that somebody sets is either among these or finds them in force.
         self._writer.reconfigure(config, filters)
         self._config, self._filters = config, filters

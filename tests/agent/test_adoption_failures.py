@@ -120,6 +120,29 @@ def test_an_agent_that_may_open_no_more_files_takes_no_spool_for_damaged(
     play(root, scene)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_an_agent_that_gets_no_more_memory_or_threads_takes_no_spool_for_damaged(
+    root: Path, spools: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    read_head = spool.read_head
+
+    def refuse(path: Path) -> spool.Head:
+        if path.name == A:
+            raise error
+        return read_head(path)
+
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(spool, "read_head", refuse)
+            await looks(adoption)
+            assert [problem.path for problem in adoption.held()] == [str(spools / A)]
+        await adoption.finish()
+        assert numbers(built, A) == [1, 2, 3, 4, 5]
+        assert adoption.held() == []
+
+    play(root, scene)
+
+
 def test_a_damaged_spool_that_cannot_be_kept_aside_is_said_once_and_shown(
     root: Path, spools: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,19 @@ def test_sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing(
         wait_for(lambda: "no_such_key" in agent.said())
         assert str(config) in agent.said()
         config.write_text("[agent]\njournal_bytes = 2097152\n")
+        agent.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "configuration read again" in agent.said())
+        assert agent.stop() == 0
+
+
+def test_sighup_says_that_the_configuration_did_not_change_where_the_levels_set_cannot_be_read(
+    node_dir: Path, home: Path
+) -> None:
+    with AgentProcess(node_dir, home) as agent, contextlib.closing(sqlite3.connect(node_dir / "state.db")) as state:
+        state.execute("ALTER TABLE levels RENAME TO elsewhere")
+        agent.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "configuration not changed" in agent.said())
+        state.execute("ALTER TABLE elsewhere RENAME TO levels")
         agent.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "configuration read again" in agent.said())
         assert agent.stop() == 0
