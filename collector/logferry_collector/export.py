@@ -10,17 +10,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from logferry.cli import printable
 from logferry.results import finite, number
 from logferry_collector.columns import columns_of
-from logferry_collector.output import cell, json_text
+from logferry_collector.kept import exhausted, kept
+from logferry_collector.output import Shape, cell, json_text
 
 _LATEX = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": "\\textbackslash{}",
@@ -31,9 +30,6 @@ _LATEX = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "<": "\\textless{}",
     ">": "\\textgreater{}",
 }
-# Rows that are kept lie in memory up to here, beyond in a file.
-_KEPT_BYTES = 1 << 20
-_Seen = TypeVar("_Seen")
 _SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 
@@ -73,23 +69,6 @@ def differences(documents: Mapping[str, dict[str, Any]], *, same: bool = False) 
     }
 
 
-@contextmanager
-def kept(
-    rows: Iterable[dict[str, Any]], look: Callable[[Iterator[dict[str, Any]]], _Seen]
-) -> Iterator[tuple[_Seen, Iterator[dict[str, Any]]]]:
-    """Have rows looked at to their end; give what was seen, and the rows again: memory may have no room for all."""
-    with SpooledTemporaryFile(_KEPT_BYTES, "w+", encoding="ascii") as file:
-
-        def keep() -> Iterator[dict[str, Any]]:
-            for row in rows:
-                file.write(json.dumps(row) + "\n")
-                yield row
-
-        seen = look(keep())
-        file.seek(0)
-        yield seen, map(json.loads, file)
-
-
 def to_csv(rows: Iterable[dict[str, Any]], path: str | Path) -> None:
     """Write a CSV file with a header; what is neither text nor number stands as JSON."""
     with kept(rows, columns_of) as (columns, again), open(path, "w", newline="", encoding="utf-8") as file:
@@ -123,12 +102,16 @@ def write_markdown(heads: Sequence[str], rows: Iterable[Sequence[Any]], file: Te
 
 def write_latex(heads: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO) -> None:
     """Write a table for the package booktabs: numbers to the right."""
-    rows = list(rows)
-    right = [all(isinstance(row[place], int | float | None) for row in rows) for place in range(len(heads))]
-    body = [" & ".join(_latex(cell(value)) for value in row) + r" \\" for row in rows]
-    lines = [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in right)}}}", r"\toprule"]
-    lines += [" & ".join(map(_latex, heads)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    file.write("\n".join(lines) + "\n")
+    shape = Shape(heads)
+    with kept(map(shape.cells_of, rows), exhausted) as (_, cells):
+        columns = "".join("r" if right else "l" for right in shape.right)
+        file.write(f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{_latex_row(heads)}\\midrule\n")
+        file.writelines(map(_latex_row, cells))
+        file.write("\\bottomrule\n\\end{tabular}\n")
+
+
+def _latex_row(texts: Iterable[str]) -> str:
+    return " & ".join(map(_latex, texts)) + " \\\\\n"
 
 
 def _latex(text: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from logferry_collector.columns import columns_of
-from logferry_collector.export import kept, plain
+from logferry_collector.export import plain
+from logferry_collector.kept import kept
 
 # Beyond, not every integer is a float.
 _EXACT = 1 << 53

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from logferry.cli import printable, say
 from logferry.results import finite
+from logferry_collector.kept import exhausted, kept
 
 # Signs that JSON lets stand bare and a terminal may act on: DEL and C1, bidi controls, line separators; and surrogates.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -44,7 +46,31 @@ def cell(value: Any) -> str:
     return printable(text)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], whole: Collection[str] = ()) -> None:
+class Shape:
+    """What a table has to know of all its rows before the first is written."""
+
+    def __init__(self, heads: Sequence[str]) -> None:
+        self.widths = list(map(len, heads))
+        self._numbers = [True] * len(heads)
+        self._has_rows = False
+
+    def cells_of(self, row: Sequence[Any]) -> list[str]:
+        """Return the cells of a row, which counts from now on."""
+        self._has_rows = True
+        cells = list(map(cell, row))
+        self.widths = list(map(max, self.widths, map(len, cells)))
+        self._numbers = [
+            so_far and isinstance(value, int | float | None) for so_far, value in zip(self._numbers, row, strict=True)
+        ]
+        return cells
+
+    @property
+    def right(self) -> list[bool]:
+        """Say of each column whether it has numbers only, which stand at the right."""
+        return [self._has_rows and numbers for numbers in self._numbers]
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: Collection[str] = ()) -> None:
     """Print a table: drawn on a terminal, aligned plain text elsewhere.
 
     Args:
@@ -54,22 +80,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], whole: Co
 
     """
     heads = [printable(column) for column in columns]
-    cells = [[cell(value) for value in row] for row in rows]
-    right = [
-        bool(rows) and all(isinstance(row[position], int | float | None) for row in rows)
-        for position in range(len(columns))
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    kept = [head in whole for head in heads]
-    widths = [width if keep else min(width, MAX_CELL) for width, keep in zip(widths, kept, strict=True)]
-    if sys.stdout.isatty():
-        _drawn(heads, cells, right, widths, kept)
-        return
-    for row in [heads, *cells]:
-        fields = zip(row, widths, right, strict=True)
-        print(
-            (" " * _GAP).join(_padded(_cut(text, width), width, at_right) for text, width, at_right in fields).rstrip()
-        )
+    shape = Shape(heads)
+    with kept(map(shape.cells_of, rows), exhausted) as (_, cells):
+        whole_columns = [head in whole for head in heads]
+        pairs = zip(shape.widths, whole_columns, strict=True)
+        widths = [width if is_whole else min(width, MAX_CELL) for width, is_whole in pairs]
+        if sys.stdout.isatty():
+            _drawn(heads, list(cells), shape.right, widths, whole_columns)
+            return
+        for row in chain([heads], cells):
+            fields = zip(row, widths, shape.right, strict=True)
+            texts = (_padded(_cut(text, width), width, at_right) for text, width, at_right in fields)
+            print((" " * _GAP).join(texts).rstrip())
 
 
 def _padded(text: str, width: int, to_the_right: bool) -> str:

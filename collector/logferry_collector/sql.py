@@ -62,4 +62,4 @@ def _print(form: str, columns: list[str], rows: Iterator[tuple[Any, ...]]) -> No
         writer.writerow(columns)
         writer.writerows([plain(value) for value in row] for row in shown)
     else:
-        print_table(columns, list(shown))
+        print_table(columns, shown)

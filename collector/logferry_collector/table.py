@@ -13,10 +13,11 @@ from typing import Any
 
 from logferry.cli import FINE, Parser, UsageError
 from logferry_collector.columns import ID, columns_of, interesting, named
-from logferry_collector.export import flat, kept, write_csv, write_json, write_jsonl, write_latex, write_markdown
+from logferry_collector.export import flat, write_csv, write_json, write_jsonl, write_latex, write_markdown
 from logferry_collector.frames import write_parquet
 from logferry_collector.group import AGGREGATES
 from logferry_collector.grouptable import group_table
+from logferry_collector.kept import kept
 from logferry_collector.output import cell, note, print_table
 from logferry_collector.query import Reader
 from logferry_collector.results import Results
@@ -214,7 +215,7 @@ def _write_out(options: argparse.Namespace, columns: Any, rows: Any) -> None:
             _write_text(options.format, columns, rows, file)
     elif options.format == "table":
         heads = _short_names(columns)
-        print_table(heads, list(_values(columns, rows)), whole=heads if options.group_by else _WHOLE)
+        print_table(heads, _values(columns, rows), whole=heads if options.group_by else _WHOLE)
     else:
         _write_text(options.format, columns, rows, sys.stdout)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from logferry.cli import main
-from logferry_collector import export, frames
+from logferry_collector import export, frames, kept
 from logferry_collector.columns import columns_of
 from logferry_collector.output import json_text
 from support.collecting import Place
@@ -55,9 +55,9 @@ def peak(*arguments: str) -> int:
 def test_memory_does_not_grow_with_the_number_of_results(
     root: Path, columns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_KEPT_BYTES", 10_000)
+    monkeypatch.setattr(kept, "_KEPT_BYTES", 10_000)
     monkeypatch.setattr(frames, "_GROUP_VALUES", 300)
-    for form in ("json", "jsonl", "csv", "parquet", "md"):
+    for form in ("json", "jsonl", "csv", "parquet", "md", "tex"):
         where = {
             name: ("experiment_id = " + name, *columns, "--output", str(root / f"{name}.{form}"))
             for name in ("few", "many")
@@ -67,6 +67,16 @@ def test_memory_does_not_grow_with_the_number_of_results(
         assert many < 1.3 * few + 50_000, form
         least = 2 if form == "parquet" else 9
         assert (root / f"many.{form}").stat().st_size > least * (root / f"few.{form}").stat().st_size
+
+
+@pytest.mark.usefixtures("sizes")
+def test_a_table_needs_no_more_memory_for_many_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_KEPT_BYTES", 10_000)
+    with open("/dev/null", "w") as nowhere:
+        monkeypatch.setattr("sys.stdout", nowhere)
+        few, many = ("experiment_id = few",), ("experiment_id = many",)
+        main(["results", *few])  # imports
+        assert peak(*many) < 1.3 * peak(*few) + 50_000
 
 
 def test_what_comes_in_pieces_is_what_would_come_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +92,7 @@ def test_what_comes_in_pieces_is_what_would_come_at_once(place: Place, capsys: p
     export.write_json(documents, text)
     assert text.getvalue() == json_text(documents) + "\n"
     rows = [export.flat(document) for document in documents]
-    with export.kept(iter(rows), columns_of) as (columns, again):
+    with kept.kept(iter(rows), columns_of) as (columns, again):
         read = list(again)
     assert (columns[0], columns[-2:]) == ("run_id", ["metrics.acc", "metrics.large"])
     assert json.dumps(read) == json.dumps(rows)
