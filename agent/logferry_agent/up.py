@@ -29,6 +29,8 @@ from logferry_agent.processes import is_running
 _ALL_S, _COMMAND_S, _COLLECT_S = 25.0, 10.0, 4.0
 _START_S = 20.0
 _POLL_S = 0.05
+# One that ends as soon as it is started is started ever more rarely.
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 # What a service said before it ended is in the pipe already; a child of its own might hold that open.
 _LAST_WORDS_S = 1.0
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -97,6 +99,8 @@ class Services:
             **({"LOGFERRY_CONFIG": str(settings.config)} if settings.config else {}),
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_s: dict[str, float] = {}
+        self._pause_s: dict[str, float] = {}
         self._relays = relays
         self._relaying: list[threading.Thread] = []
         self.foreign = lock_holder(self._node.lock)
@@ -115,6 +119,7 @@ class Services:
             time.sleep(_POLL_S)
 
     def _start(self, verb: str) -> None:
+        self._started_s[verb] = time.monotonic()
         # A session of their own: Ctrl-C at the terminal is for the command and for us.
         process = self._running[verb] = subprocess.Popen(
             [sys.executable, "-m", "logferry", verb],
@@ -133,8 +138,19 @@ class Services:
     def look_after(self) -> None:
         """Start again what has ended by itself."""
         for verb in [verb for verb in self._running if self._ended(verb)]:
-            say(f"logferry up: the {verb} ended by itself and is started again")
+            ago_s, pause_s = time.monotonic() - self._started_s[verb], self._pause_s.get(verb, 0.0)
+            if ago_s >= pause_s:
+                self._pause_s[verb] = min(max(_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
+                if ago_s > _LONGEST_PAUSE_S:
+                    self._pause_s[verb] = _PAUSE_S
+                self._start_again(verb)
+
+    def _start_again(self, verb: str) -> None:
+        say(f"logferry up: the {verb} ended by itself and is started again")
+        try:
             self._start(verb)
+        except OSError as error:  # no more processes, say: the command goes on
+            say(f"logferry up: {error}")
 
     def stop(self, end: _End) -> str:
         """Drain: everything durable, written and in the store; return what is left."""
