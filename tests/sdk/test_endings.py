@@ -169,6 +169,7 @@ def test_a_results_directory_in_the_way_delays_the_result_and_not_the_end(node: 
     assert [document["status"] for document in documents] == ["RUNNING", "COMPLETED"]
 
 
+# A fifth of both budgets; four times that is allowed, for a machine that has much else to do.
 SHORTLY = """
 import time, logferry.run
 from logferry import results
@@ -184,8 +185,8 @@ def test_a_file_system_that_hangs_holds_up_start_and_end_for_their_budget_at_mos
         HANGING.format(function=function)
         + "began = time.monotonic()\n"
         + OPEN
-        + "assert time.monotonic() - began < 0.8\n"
-        + "began = time.monotonic()\nrun.finish()\nassert time.monotonic() - began < 0.7"
+        + "assert time.monotonic() - began < 1.6\n"
+        + "began = time.monotonic()\nrun.finish()\nassert time.monotonic() - began < 1.6"
     )
     assert done.returncode == 0, done.stderr
     assert named(node, "logferry.result")[-1]["status"] == "COMPLETED"
@@ -195,7 +196,7 @@ def test_without_a_spool_the_events_are_in_memory_and_one_line_says_so(node: Nod
     node.dir.write_text("a file where the node directory should be")
     done = node.run_job(
         SHORTLY + OPEN + "assert run.flush('spooled').spooled == 0\n"
-        "began = time.monotonic()\nrun.finish()\nassert time.monotonic() - began < 0.7"
+        "began = time.monotonic()\nrun.finish()\nassert time.monotonic() - began < 1.6"
     )
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
