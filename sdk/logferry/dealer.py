@@ -13,8 +13,8 @@ from logferry.bell import Bell
 
 # Frames that wait in ZeroMQ are copies that nobody can adopt; two keep the pipe busy.
 _SEND_HIGH_WATER = 2
-# A plain number: an enum's operators run longer than the question.
-_IN = int(zmq.POLLIN)
+# Plain numbers: an enum's operators run longer than what is done with them.
+_IN, _NOW, _MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Dealer:
@@ -26,8 +26,11 @@ class Dealer:
 
     def send(self, frame: wire.Frame) -> bool:
         """Hand a frame over; False, and nothing was sent, where it would have to wait."""
+        *parts, last = wire.encode(frame)
         try:
-            self._socket.send_multipart(wire.encode(frame), zmq.NOBLOCK)
+            for part in parts:
+                self._socket.send(part, _MORE)
+            self._socket.send(last, _NOW)
         except zmq.Again:
             self.blocked = True
             return False
