@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -57,7 +56,7 @@ class CurrentFile:
         """Return the checkpoint that the file amounts to now, all else being as it was."""
         # A clock that was wrong when the file was made must not keep it from ever being old.
         created_ns = min(self.saved.created_ns, self._services.clock())
-        return replace(self.saved, offset=self.offset, tail=self._tail, created_ns=created_ns)
+        return self.saved._replace(offset=self.offset, tail=self._tail, created_ns=created_ns)
 
     async def commit(self, checkpoint: Checkpoint, unsettled: Unsettled | None = None) -> None:
         await self._services.commit(checkpoint, unsettled)
@@ -150,7 +149,7 @@ class CurrentFile:
         whose name did not survive a power failure.
         """
         path, had_lines = self.path, bool(self.saved.offset)
-        self.saved = replace(without_file(self.saved), variant=self.saved.variant + had_lines)
+        self.saved = without_file(self.saved)._replace(variant=self.saved.variant + had_lines)
         self.offset, self._tail = 0, b""
         if had_lines:
             self._services.lost(self.saved.key, path)
@@ -187,7 +186,7 @@ class CurrentFile:
         except Lost:
             self.forget()
             return None
-        self.saved, self._may_exceed = replace(saved, inode=file.inode), True
+        self.saved, self._may_exceed = saved._replace(inode=file.inode), True
         # The configuration of the text may have changed, so what lies beyond is not what will come.
         if saved.kind == "text" and not file.is_unproven:
             await self._place.run(file.cut, saved.offset)
@@ -204,7 +203,7 @@ class CurrentFile:
         passed("log.created")
         fresh, now_ns = without_file(self.saved), services.clock()
         try:
-            await self.commit(replace(fresh, name=path.name, inode=file.inode, variant=variant, created_ns=now_ns))
+            await self.commit(fresh._replace(name=path.name, inode=file.inode, variant=variant, created_ns=now_ns))
         except BaseException:
             file.close()
             raise
@@ -234,7 +233,7 @@ class CurrentFile:
             return
         count = saved.rotations + 1
         name = rotation.rotated_name(saved.name or "", self._services.clock(), count)
-        await self.commit(replace(saved, rotating=name, rotations=count))
+        await self.commit(saved._replace(rotating=name, rotations=count))
         passed("rotate.noted")
         await self.finish_rotation()
 
@@ -254,7 +253,7 @@ class CurrentFile:
             passed("rotate.left")
             self._services.rotated(new)
         else:  # the name is taken, or the file is not ours any more, which opening it finds out
-            await self.commit(replace(saved, rotating=None))
+            await self.commit(saved._replace(rotating=None))
 
     def _handle(self, file: LogFile) -> AsyncFileIO:
         # a LogFile has those methods of a file that are called through it

@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgpack
@@ -160,6 +161,8 @@ def time_text(time_ns: int) -> str:
     return f"{_second(time_ns - time_ns % _SECOND)}.{time_ns % _SECOND // 1000:06d}Z"
 
 
+# The events of a moment come from many producers, each with a few seconds of its own.
+@lru_cache(maxsize=64)
 def _second(time_ns: int) -> str:
     return (_EPOCH + timedelta(seconds=time_ns // _SECOND)).strftime("%Y-%m-%dT%H:%M:%S")
 

@@ -17,7 +17,6 @@ import logging
 import math
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -270,7 +269,7 @@ class Output:
 
     def _standing(self) -> Checkpoint:
         place, cursors = self._file.standing(), dict(self._cursors)
-        return replace(place, position=self._position, sealed_ns=self._ahead.sealed_ns, final=False, cursors=cursors)
+        return place._replace(position=self._position, sealed_ns=self._ahead.sealed_ns, final=False, cursors=cursors)
 
     def _unsettled(self, ahead: Chunk) -> Unsettled | None:
         if self.key.kind != "jsonl" or not (ahead.document or ahead.seals):
@@ -298,7 +297,7 @@ class Output:
                 return
             if rotate and self.saved.name:
                 await self._file.rotate()  # first: what is final is not asked again
-            await self._file.commit(replace(self.saved, final=True))
+            await self._file.commit(self.saved._replace(final=True))
             await self._file.close()
 
     async def rest(self) -> None:

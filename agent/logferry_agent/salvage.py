@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -120,8 +119,7 @@ def _in_file(fs: FileSystem, standing: Checkpoint, logs: Path, path: Path, varia
     try:
         ours.sync(size)
         begin = max(0, size - TAIL_BYTES)
-        return replace(
-            standing,
+        return standing._replace(
             name=path.name,
             inode=ours.inode,
             offset=size,

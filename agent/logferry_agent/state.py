@@ -22,9 +22,8 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -57,8 +56,7 @@ class Cursor(NamedTuple):
     lines: int  # how many were rendered
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """An output's place: all records of its run before `position` are in its files, synced.
 
     `name` is the current file's, None before the first and after a rotation; `inode`, and `tail`, the last bytes
@@ -79,7 +77,7 @@ class Checkpoint:
     created_ns: int = 0
     sealed_ns: int = 0
     final: bool = False
-    cursors: dict[str, Cursor] = field(default_factory=dict)
+    cursors: Mapping[str, Cursor] = {}
 
     @property
     def key(self) -> Key:
@@ -88,7 +86,7 @@ class Checkpoint:
 
 def without_file(saved: Checkpoint) -> Checkpoint:
     """Return a checkpoint after which the next line goes to a new file."""
-    return replace(saved, name=None, inode=0, offset=0, tail=b"", created_ns=0, rotating=None)
+    return saved._replace(name=None, inode=0, offset=0, tail=b"", created_ns=0, rotating=None)
 
 
 class Unsettled(NamedTuple):
@@ -100,7 +98,7 @@ class Unsettled(NamedTuple):
     seals: dict[str, dict[str, Any]]
 
 
-_COLUMNS = [column.name for column in fields(Checkpoint)]
+_COLUMNS = Checkpoint._fields
 _SCHEMA = f"""
 CREATE TABLE outputs ({", ".join(_COLUMNS)}, PRIMARY KEY (experiment, run, kind)) WITHOUT ROWID;
 CREATE INDEX outputs_open ON outputs (final, sealed_ns);
@@ -291,13 +289,13 @@ def _set_aside(path: Path, target: Path) -> None:
 
 
 def _row(one: Checkpoint) -> tuple[Any, ...]:
-    return (*(getattr(one, column) for column in _COLUMNS[:-1]), msgpack.packb(one.cursors))
+    return (*one[:-1], msgpack.packb(one.cursors))
 
 
 def _checkpoint(row: tuple[Any, ...]) -> Checkpoint:
     cursors = {name: Cursor(*found) for name, found in msgpack.unpackb(row[-1]).items()}
-    values = dict(zip(_COLUMNS, row, strict=True))
-    return Checkpoint(**{**values, "final": bool(values["final"]), "cursors": cursors})
+    found = Checkpoint._make(row)
+    return found._replace(final=bool(found.final), cursors=cursors)
 
 
 def _result(row: tuple[Any, ...]) -> Unsettled:

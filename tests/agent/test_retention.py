@@ -178,7 +178,7 @@ def test_without_an_agent_a_file_that_lines_may_go_to_stays_and_one_that_goes_is
     state = State(node_dir / "state.db", 0)
     known = state.checkpoint(Key("exp", "run1", "jsonl"))
     assert known
-    state.commit([replace(known, final=True)], [], state.dispatched())
+    state.commit([known._replace(final=True)], [], state.dispatched())
     state.close()
     assert prune.prune(["--json"]) == FINE
     assert not path.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def test_what_is_due_is_committed_with_the_checkpoint_and_grows_with_later_ones(
 def test_what_cannot_all_be_committed_is_not_committed_in_part(state: State) -> None:
     state.commit([ONE], [], 3)
     with pytest.raises(TypeError):
-        state.commit([replace(ONE, position=8)], [Unsettled("exp", "run1", {"no": object()}, {})], 4)
+        state.commit([ONE._replace(position=8)], [Unsettled("exp", "run1", {"no": object()}, {})], 4)
     assert reopened(state).checkpoint(ONE.key) == ONE
     assert state.dispatched() == 3
 
@@ -64,17 +63,17 @@ def test_a_document_that_passes_by_later_leaves_what_is_due_due(state: State) ->
 
 
 def test_a_file_is_current_until_it_is_final_and_so_is_the_name_that_it_is_about_to_have(state: State) -> None:
-    state.commit([replace(ONE, name="n.jsonl", rotating="n.20250101T000000Z-1.jsonl", final=False)], [], 3)
+    state.commit([ONE._replace(name="n.jsonl", rotating="n.20250101T000000Z-1.jsonl", final=False)], [], 3)
     assert {name for *_, name in state.current_files()} == {"n.jsonl", "n.20250101T000000Z-1.jsonl"}
-    state.commit([replace(ONE, name="n.jsonl", rotating=None, final=True)], [], 3)
+    state.commit([ONE._replace(name="n.jsonl", rotating=None, final=True)], [], 3)
     assert state.current_files() == set()
 
 
 def test_only_final_checkpoints_are_forgotten(state: State) -> None:
-    text = replace(ONE, kind="text", final=False)
-    state.commit([replace(ONE, kind="jsonl", final=True), text], [], 3)
+    text = ONE._replace(kind="text", final=False)
+    state.commit([ONE._replace(kind="jsonl", final=True), text], [], 3)
     state.forget_outputs(ONE.experiment, ONE.run)
-    assert [state.checkpoint(replace(ONE, kind=kind).key) for kind in ("jsonl", "text")] == [None, text]
+    assert [state.checkpoint(ONE._replace(kind=kind).key) for kind in ("jsonl", "text")] == [None, text]
 
 
 def test_where_a_lost_database_ended_is_noted_once(state: State) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +252,7 @@ def test_a_text_file_that_may_be_somebody_elses_is_not_cut(root: Path) -> None:
         known = state.checkpoint(Key("exp", "run1", "text"))
         assert known is not None
         # As after a crash between the file's creation and its first checkpoint, and a home that was restored.
-        begun = replace(known, position=0, offset=0, tail=b"", cursors={}, inode=known.inode + 1)
+        begun = known._replace(position=0, offset=0, tail=b"", cursors={}, inode=known.inode + 1)
         state.commit([begun], [], 0)
         state.close()
         async with rig(root, **CONFIG) as one:
