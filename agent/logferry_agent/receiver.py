@@ -31,6 +31,9 @@ _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 # A turn takes as long as it had to wait for, within these bounds: a half of the loop is for frames, if they need it.
 # By a number of frames, those of a thousand producers waited for seconds while as many outputs had their turns.
 _SHORTEST_TURN_S, _LONGEST_TURN_S = 0.002, 0.02
+# A turn costs several hand-overs between threads, whatever it brings. Producers in such a crowd gather for far longer
+# before they ship, so reading rests for a moment after each turn that has taken all there was.
+_CROWD, _GATHER_S = 64, 0.02
 # More than this queued for the journal only moves the queue from the producers' spools into memory.
 QUEUE_BYTES = 32 << 20
 # Larger frames end the connection inside ZeroMQ, before memory is used for them.
@@ -157,6 +160,15 @@ class Receiver:
                 self._journal.append(taken)
         if more:
             self._again()
+        elif taken and self._producers.connected >= _CROWD:
+            # Meanwhile the descriptor may be readable all the time.
+            self._loop.remove_reader(self._fd)
+            self._turn = self._loop.call_later(_GATHER_S, self._rested)
+
+    def _rested(self) -> None:
+        self._turn = None
+        self._loop.add_reader(self._fd, self._again)
+        self._again()
 
     def _take_frames(self) -> bool:
         """Take the frames of one turn; say whether there may be more."""

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 
 from logferry import wire
+from logferry_agent import receiver
 from support.fakefs import FakeFileSystem
 from support.intake import Client, Intake, batch, client, intake, until
 from support.journals import ABOUT, entries
@@ -58,6 +59,27 @@ def test_a_batch_from_nobody_is_asked_who_it_is(root: Path) -> None:
         await one.say(batch(A, 1))
         assert await one.hear() == wire.Who(A)
         assert built.receiver.refused == {}
+
+    play(root, scene)
+
+
+def test_in_a_crowd_what_comes_in_a_moment_goes_to_the_journal_together(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "_CROWD", 1)
+    monkeypatch.setattr(receiver, "_GATHER_S", 1.0)
+
+    async def scene(built: Intake, one: Client) -> None:
+        await one.greet(A)
+        await one.say(batch(A, 1))
+        await one.acked(A, 1)
+        appended, append = [], built.journal.append
+        monkeypatch.setattr(built.journal, "append", lambda new: (appended.append(len(new)), append(new)))
+        await one.say(batch(A, 2))
+        await asyncio.sleep(0.05)  # the descriptor has been readable for a while
+        await one.say(batch(A, 3))
+        await one.acked(A, 3)
+        assert appended == [2]
 
     play(root, scene)
 
