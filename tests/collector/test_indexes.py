@@ -13,6 +13,7 @@ import pytest
 
 from logferry_collector.query import Reader
 from logferry_collector.store import Store, StoreRefusedError, open_url
+from logferry_collector.where import Key, Query
 from support import postgres
 from support.collecting import Place
 
@@ -122,6 +123,25 @@ def test_an_open_question_lets_others_have_their_indexes_and_the_oldest_go_when_
     assert len([first, *open_question]) == ROWS
     assert len(large.ids("key19 = 1", sort="acc", limit=5)) == 5
     assert made_in(large.store)[:-1] == made[-15:]
+
+
+def test_groups_that_are_still_read_keep_the_table_they_are_read_from(root: Path) -> None:
+    place = Place(root, open_url(postgres.shared().fresh_url()))
+    # More than what is on the way between server and reader.
+    long = ({**document(number), "model": f"{number} {'x' * 1_000}"} for number in range(ROWS))
+    place.append("e/r.jsonl", *long)
+    place.collect()
+    model, acc = Key("field", ("model",)), Key("metrics", ("acc",))
+    open_groups = place.store.means(Query(), [model], None, [acc])
+    first = next(open_groups)
+    (oldest,) = made_in(place.store)
+    for key in range(17):
+        list(place.store.means(Query(), [Key("config", (f"key{key}",))], None, [acc]))
+    assert made_in(place.store)[0] == oldest
+    assert len([first, *open_groups]) == ROWS
+    list(place.store.means(Query(), [Key("config", ("key17",))], None, [acc]))
+    assert oldest not in made_in(place.store)
+    place.store.close()
 
 
 @pytest.fixture

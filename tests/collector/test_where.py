@@ -30,7 +30,13 @@ ROWS = [
         "tags": [3],
         "started": "2025-07-31T02:00:00+01:00",
     },
-    {"run_id": "c", "config": {"lr": "0.1", "my key": 1}, "metrics": {"acc": "Infinity"}, "dataset": "3"},
+    {
+        "run_id": "c",
+        "config": {"lr": "0.1", "my key": 1},
+        "metrics": {"acc": "Infinity"},
+        "dataset": "3",
+        "started": "epoch",  # to PostgreSQL that is a time
+    },
     {
         "run_id": "7",
         "config": {"lr": "warmup"},
@@ -71,6 +77,7 @@ COMPARISONS: list[tuple[str, list[str]]] = [
     ("NOT (acc > 0.7 OR amp is NULL)", []),
     ("acc is not nan and status is null", ["7", "c"]),
     ("not acc > 0.5", []),
+    ("acc != 0.9", ["c"]),
     ("tags has baseline", ["a"]),
     ("not tags has 'baseline'", ["7", "b", "c"]),
     ("tags not has 3", ["7", "a", "c"]),
