@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from logferry_agent import turns
 from logferry_agent.fs import FileSystem
+from logferry_agent.output import Output
 from support.writerrig import Rig, event, rig
 
 LONG_S = 60.0
@@ -143,3 +145,34 @@ def test_what_ends_a_turn_in_an_unforeseen_way_ends_all_and_nobody_else_begins()
         runner.run(main())
     assert said == []
     assert not other.is_served
+
+
+class Small:
+    """An output with a little to write, until it had its turn."""
+
+    def __init__(self) -> None:
+        self.is_served = self.is_hurried = False
+        self.has_work, self.next_turn, self.last_turn_s, self.unsynced_since_s = True, None, 0.0, math.inf
+        self.backlog = SimpleNamespace(in_journal=False, queued_bytes=10)
+
+
+def test_a_crowd_is_one_from_its_first_moment() -> None:
+    async def main() -> list[bool]:
+        synced: list[bool] = []
+
+        async def act(output: Any, sync: bool) -> None:
+            output.has_work = False
+            synced.append(sync)
+
+        one = turns.Turns(lambda: 1.0, act)
+        running = asyncio.create_task(one.run())
+        await asyncio.sleep(0)
+        one.serve(cast(Output, Small()))
+        await asyncio.sleep(0.01)
+        for _ in range(150):
+            one.serve(cast(Output, Small()))
+        await asyncio.sleep(0.01)
+        running.cancel()
+        return synced
+
+    assert asyncio.run(main()) == [False] + 150 * [True]
