@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from logferry.cli import FINE, NO, Parser, give_up_output, printable, say, settings_of
+from logferry.cli import FINE, NO, Parser, give_up, printable, say, settings_of
 from logferry.layout import Home, LayoutError, NodeDir, host_name, prepare_node_dir
 from logferry.settings import Settings, SettingsError
 from logferry_agent import config as configuration
@@ -330,7 +330,7 @@ def _say_ready(node: NodeDir, home: Home) -> None:
     try:
         print(f"logferry agent: ready, pid {os.getpid()}, node {node.path}, home {home.path}", flush=True)
     except OSError as error:  # a full disk, or nobody reads it any more
-        give_up_output()
+        give_up(sys.stdout)
         _log.warning("standard output cannot be written: %s", error.strerror)
     address = os.environ.get("NOTIFY_SOCKET")
     if address:

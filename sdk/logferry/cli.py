@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from logferry.layout import LayoutError, is_control
 from logferry.settings import Settings, SettingsError, load
@@ -86,6 +86,13 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     _occupy_closed_descriptors()
+    try:
+        return _run_to_end(arguments)
+    finally:
+        _forget_what_stderr_holds()
+
+
+def _run_to_end(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
         return _complain("standard output is closed; redirect it, to /dev/null if nobody reads it")
     try:
@@ -100,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not _output_fails():
             raise
-        give_up_output()
+        give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):  # `logferry logs | head`: the reader has seen enough
             return FINE
         return _complain(f"standard output cannot be written: {error.strerror}")
@@ -122,9 +129,18 @@ def _output_fails() -> bool:
     return False
 
 
-def give_up_output() -> None:
-    """Write nothing more to standard output, also not what is left in its buffer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def give_up(stream: TextIO) -> None:
+    """Write nothing more to a stream, also not what is left in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _forget_what_stderr_holds() -> None:
+    """Keep what could not be written until now from making Python end with an exit code of its own."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr)
 
 
 def say(line: str) -> None:
