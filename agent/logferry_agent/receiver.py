@@ -78,6 +78,7 @@ class Receiver:
         self._telling: asyncio.Handle | None = None
         self._taken: list[Entry] = []  # in this turn, not yet given to the journal
         self._taken_bytes = 0
+        self._took = False  # anything, since reading rested
         self._questions: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -156,11 +157,13 @@ class Receiver:
             more = self._take_frames()
         finally:
             taken, self._taken, self._taken_bytes = self._taken, [], 0
+            self._took = self._took or bool(taken)
             if taken:
                 self._journal.append(taken)
         if more:
             self._again()
-        elif taken and self._producers.connected >= _CROWD:
+        elif self._took and self._producers.connected >= _CROWD:
+            self._took = False
             # Meanwhile the descriptor may be readable all the time.
             self._loop.remove_reader(self._fd)
             self._turn = self._loop.call_later(_GATHER_S, self._rested)
