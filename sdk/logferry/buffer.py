@@ -22,7 +22,7 @@ from logferry.events import ERROR, GAP, INFO, SYSTEM, WARNING, level_name, pack_
 from logferry.hot import ASLEEP, FULL, Hot
 from logferry.interruption import let_through
 from logferry.killpoints import passed
-from logferry.lock import Lock
+from logferry.lock import Lock, held
 from logferry.segment import HEADER, Segment, record_head, skip, walk
 from logferry.spool import HeadPage
 
@@ -85,13 +85,13 @@ class Buffer:
         self._rouse()
         if level >= self._mark:
             return True
-        with self._lock:
+        with held(self._lock):
             self.head.shed(level)
         return False
 
     def append(self, level: int, record: bytes) -> None:
         """Append a record that did not fit into the active segment, or count it as shed."""
-        with self._lock:
+        with held(self._lock):
             if self._rolling == get_ident():  # from a signal handler or destructor inside of `_roll` below
                 self._late.append((level, record))
                 return
@@ -156,7 +156,7 @@ class Buffer:
             return
 
         def write(record: bytes) -> None:
-            with self._lock:
+            with held(self._lock):
                 segment.write(record)
 
         self._hot.write = write
@@ -192,9 +192,9 @@ class Buffer:
     def prepare(self) -> None:
         """Prepare the spare segment and its pages."""
         if self.is_full():  # no ack may come that would lead to trying again
-            with self._lock:
+            with held(self._lock):
                 self._relax()
-        with self._lock:
+        with held(self._lock):
             if not self._closed:
                 self._segments.spare()
         self._segments.populate()
@@ -213,7 +213,7 @@ class Buffer:
             stop, count = walk(self._reading.view(), self._offset, self._reading.tell(), limit_bytes)
             if count:
                 found = Unsent(self._reading, self.next_number, count, self._offset, stop)
-                with self._lock:  # `count` may be called from anywhere
+                with held(self._lock):  # `count` may be called from anywhere
                     self._offset, self.next_number = stop, self.next_number + count
                 self._sent.append(found)
                 return found
@@ -221,13 +221,13 @@ class Buffer:
                 return None
             following = self._segments.after(self._reading)[1]
             following.number(self.next_number)
-            with self._lock:
+            with held(self._lock):
                 self._reading, self._offset = following, HEADER.size
 
     def count(self) -> int:
         """Return the number of the last event that was logged so far. From any thread."""
         while True:
-            with self._lock:
+            with held(self._lock):
                 number, start = self.next_number, self._offset
                 segments = self._segments.after(self._reading)
             try:
@@ -248,14 +248,14 @@ class Buffer:
         while self._sent and self._sent[0].first + self._sent[0].events - 1 <= through:
             self._sent.popleft()
         keep = self._sent[0].segment if self._sent else self._reading
-        with self._lock:
+        with held(self._lock):
             self.head.acked_through = through
             self.head.save()
             passed("trim.noted")
             old = self._segments.before(keep)
         if old:
             self._segments.unlink(old)
-            with self._lock:
+            with held(self._lock):
                 self._segments.forget(old)
                 self._relax()
 
@@ -270,7 +270,7 @@ class Buffer:
 
     def report_gap(self) -> bool:
         """Write a gap record for what was shed since the last one; return whether all is reported."""
-        with self._lock:
+        with held(self._lock):
             counts = self.head.shed_counts()
             new = {level: counts[level] - self._reported.get(level, 0) for level in counts}
             shed = {level_name(level): count for level, count in new.items() if count}
@@ -296,7 +296,7 @@ class Buffer:
             self._sent.pop()
         self._sent.pop()
         offset = skip(at.segment.view(), at.start, expected - at.first)
-        with self._lock:
+        with held(self._lock):
             self._reading, self.next_number, self._offset = at.segment, expected, offset
         if expected > at.first:
             self._sent.append(Unsent(at.segment, at.first, expected - at.first, at.start, self._offset))
@@ -308,7 +308,7 @@ class Buffer:
 
     def settle(self) -> None:
         """Append what waits for the end of a `_roll` that a signal's handler, which ends the process, is inside of."""
-        with self._lock:
+        with held(self._lock):
             self._rolling = 0
             late, self._late = self._late, []
             for level, record in late:
@@ -317,7 +317,7 @@ class Buffer:
 
     def close(self) -> None:
         """Take no more events. The files stay: the agent adopts them once the lock is free."""
-        with self._lock:
+        with held(self._lock):
             self.settle()
             self._closed = True
             self._set_threshold()

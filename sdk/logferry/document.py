@@ -20,7 +20,7 @@ from logferry.diagnostics import complain
 from logferry.events import plain
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir, clock_lead_s
-from logferry.lock import Lock
+from logferry.lock import Lock, held
 
 _SILENT_HOST_S = 300.0
 # Taking over is a matter of milliseconds, on a network file system of seconds.
@@ -62,7 +62,7 @@ class Document:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what this process has to say now: the whole document, or its part where another one owns it."""
-        with self._lock:
+        with held(self._lock):
             if self.owner is not False:
                 return dict(self._data)
             part = {key: self._data[key] for key in ("experiment_id", "run_id", "timestamp", "metrics", "revision")}
@@ -70,20 +70,20 @@ class Document:
 
     def merge(self, metrics: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
         """Merge metrics into the document; return the snapshot."""
-        with self._lock:
+        with held(self._lock):
             self._data["metrics"] = {**self._data["metrics"], **_plain_map(metrics)}
             self._touch(now_ns)
             return self.snapshot()
 
     def finish(self, status: str, end: dict[str, Any] | None, duration_s: float, now_ns: int) -> dict[str, Any]:
         """Complete the document; return the snapshot."""
-        with self._lock:
+        with held(self._lock):
             self._data.update(status=status, exit=plain(end)[0], duration_s=round(duration_s, 6))
             self._touch(now_ns)
             return self.snapshot()
 
     def add_environment(self, environment: dict[str, Any]) -> None:
-        with self._lock:
+        with held(self._lock):
             # Arguments and paths may hold bytes that are no text.
             self._data["environment"] = plain(environment)[0]
             self._data["revision"] += 1
@@ -148,7 +148,7 @@ class Document:
             return True
 
     def _take_over(self, found: dict[str, Any], attempt: int) -> None:
-        with self._lock:
+        with held(self._lock):
             for field in ("metrics", "config"):
                 self._data[field] = {**(found.get(field) or {}), **self._data[field]}
             self._data["attempt"] = attempt

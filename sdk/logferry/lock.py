@@ -2,29 +2,23 @@
 
 Daemon threads stop there at the next instruction, whatever they hold, and never run again; what the main thread still
 takes down may log. A lock held by one of them would then keep the process for ever.
+
+It is Python's own in a `with` statement of its own: a method in between could be left by an exception that a signal's
+handler raises, with the lock taken and nobody to release it.
 """
 
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from sys import is_finalizing
-from types import TracebackType
+from typing import Any
+
+# Reentrant, because a signal's handler or a destructor may log while its thread is inside.
+Lock = threading.RLock
+_NOTHING = nullcontext()
 
 
-class Lock:
-    """Reentrant, because a signal's handler or a destructor may log while its thread is inside."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        if not is_finalizing():  # then there is one thread left
-            self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not is_finalizing():
-            self._lock.release()
+def held(lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """Return what a `with` statement holds a lock by."""
+    return _NOTHING if is_finalizing() else lock  # then there is one thread left

@@ -21,7 +21,7 @@ from logferry.hot import FULL, Hot
 from logferry.interruption import let_through
 from logferry.killpoints import passed
 from logferry.layout import Home, NodeDir
-from logferry.lock import Lock
+from logferry.lock import Lock, held
 from logferry.logger import Logger
 from logferry.producer import Membership, Producer
 from logferry.results import COMPLETED, FAILED, FINAL
@@ -142,7 +142,7 @@ class Run(Logger):
     def result(self, metrics: Mapping[str, Any]) -> None:
         """Merge metrics into the run's result document. Never raises; the file follows within a moment."""
         try:
-            with self._lock:
+            with held(self._lock):
                 producer = self._joined()
                 if producer is None:
                     complain("finished result", "a result came after its run was finished; it is not kept")
@@ -193,7 +193,7 @@ class Run(Logger):
         self._end({"status": status, "exit": how} | ({"implied": True} if implied else {}), leaving=True)
 
     def _end(self, end: dict[str, Any], *, leaving: bool) -> None:
-        with self._lock:
+        with held(self._lock):
             if self._finished:
                 return
             self._finished = True  # a signal that ends the process now must not finish the run once more
@@ -245,7 +245,7 @@ class Run(Logger):
 
     def _joined(self) -> Producer | None:
         """Return this process's producer, opened where a forked child needs its own."""
-        with self._lock:
+        with held(self._lock):
             if self._producer is None and not self._finished:
                 self._random_bytes = os.urandom  # a seeded source would give every child the same names
                 passed("child.joining")

@@ -30,7 +30,7 @@ from zlib import crc32
 from logferry.events import MAX_COUNT
 from logferry.interruption import let_through
 from logferry.killpoints import passed
-from logferry.lock import Lock
+from logferry.lock import Lock, held
 
 MAGIC, VERSION = b"LFSP", 1
 HEADER = struct.Struct(">4sIQ16x")
@@ -125,7 +125,7 @@ class WrittenSegment:
         self._open = True
 
     def write(self, record: bytes, /) -> None:
-        with self._lock:
+        with held(self._lock):
             if not self._open or self._end + len(record) > self.size:
                 raise ValueError("no room in this segment")
             try:
@@ -143,7 +143,7 @@ class WrittenSegment:
         return self._end
 
     def retire(self) -> None:
-        with self._lock:
+        with held(self._lock):
             self._open = False
 
     def view(self) -> bytes:
