@@ -100,6 +100,7 @@ class Services:
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._started_s: dict[str, float] = {}
+        self._ended_s: dict[str, float] = {}
         self._pause_s: dict[str, float] = {}
         self._relays = relays
         self._relaying: list[threading.Thread] = []
@@ -120,6 +121,7 @@ class Services:
 
     def _start(self, verb: str) -> None:
         self._started_s[verb] = time.monotonic()
+        self._ended_s.pop(verb, None)
         # A session of their own: Ctrl-C at the terminal is for the command and for us.
         process = self._running[verb] = subprocess.Popen(
             [sys.executable, "-m", "logferry", verb],
@@ -138,18 +140,19 @@ class Services:
     def look_after(self) -> None:
         """Start again what has ended by itself."""
         for verb in [verb for verb in self._running if self._ended(verb)]:
-            ago_s, pause_s = time.monotonic() - self._started_s[verb], self._pause_s.get(verb, 0.0)
-            if ago_s >= pause_s:
+            now, pause_s = time.monotonic(), self._pause_s.get(verb, 0.0)
+            ended_s = self._ended_s.setdefault(verb, now)
+            if ended_s - self._started_s[verb] > _LONGEST_PAUSE_S:  # it ran well in between
+                pause_s = 0.0
+            if now - self._started_s[verb] >= pause_s:
                 self._pause_s[verb] = min(max(_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
-                if ago_s > _LONGEST_PAUSE_S:
-                    self._pause_s[verb] = _PAUSE_S
                 self._start_again(verb)
 
     def _start_again(self, verb: str) -> None:
         say(f"logferry up: the {verb} ended by itself and is started again")
         try:
             self._start(verb)
-        except OSError as error:  # no more processes, say: the command goes on
+        except (OSError, RuntimeError) as error:  # no more processes or threads: the command goes on
             say(f"logferry up: {error}")
 
     def stop(self, end: _End) -> str:

@@ -64,8 +64,8 @@ def tried(node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 def test_a_service_that_ends_at_once_is_started_ever_more_rarely(
     tried: Callable[..., list[float]],
 ) -> None:
-    assert tried(130) == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 123.5]
-    assert tried(1134, lives_s=1000)[9:] == [1130.5, 1131.5, 1133.5]
+    assert tried(243.5) == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 123.5, 183.5, 243.5]
+    assert tried(1248, lives_s=1000)[11:] == [1244, 1245, 1247]
 
 
 def test_a_service_that_cannot_be_started_for_lack_of_processes_is_tried_again(
