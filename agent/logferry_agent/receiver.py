@@ -102,6 +102,7 @@ class Receiver:
     def take_no_more(self) -> None:
         """Read no more; acks still go out."""
         self._closing = True
+        self._loop.remove_reader(self._fd)
 
     def take_durable(self, entries: Iterable[Entry]) -> None:
         """Ack what the journal made durable, once per producer however many batches that were."""
@@ -170,8 +171,9 @@ class Receiver:
 
     def _rested(self) -> None:
         self._turn = None
-        self._loop.add_reader(self._fd, self._again)
-        self._again()
+        if not self._closing:
+            self._loop.add_reader(self._fd, self._again)
+            self._again()
 
     def _take_frames(self) -> bool:
         """Take the frames of one turn; say whether there may be more."""

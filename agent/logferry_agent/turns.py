@@ -18,6 +18,8 @@ from logferry_agent.output import Output
 _SHARE_S = 0.002
 _LONGEST_S = 0.2
 _COUNTED_S = 1.0
+# Where no more turns than this lie between two syncs, each of them syncs what it has written.
+_TURNS_A_SYNC = 5
 # So much is worth a turn of its own: about a millisecond of rendering.
 _MUCH_BYTES = 32 << 10
 
@@ -70,10 +72,7 @@ class Turns:
 
     def _pause_s(self) -> float:
         company = max(self._company, len(self._had_turns))
-        return min(company * _SHARE_S, self._longest_pause_s())
-
-    def _longest_pause_s(self) -> float:
-        return min(_LONGEST_S, self._checkpoint_s() / 2)
+        return min(company * _SHARE_S, _LONGEST_S, self._checkpoint_s() / 2)
 
     def _due_s(self, output: Output) -> float:
         if output.is_hurried or output.backlog.in_journal or output.backlog.queued_bytes >= _MUCH_BYTES:
@@ -94,11 +93,15 @@ class Turns:
             self._group.create_task(self._turn(output))
 
     async def _turn(self, output: Output) -> None:
-        gathers_long = self._pause_s() >= self._longest_pause_s() and output.backlog.queued_bytes < _MUCH_BYTES
+        gathers_long = (
+            self._pause_s() * _TURNS_A_SYNC >= self._checkpoint_s() and output.backlog.queued_bytes < _MUCH_BYTES
+        )
         is_due = self._sync_due_s(output) <= output.last_turn_s
         sync, output.is_hurried = output.is_hurried or is_due or gathers_long, False
         try:
             await self._act(output, sync)
+        except asyncio.CancelledError:
+            raise
         except BaseException:  # which ends the group, a moment from now: it takes no more turns
             self._group = None
             raise

@@ -156,7 +156,9 @@ class Small:
         self.backlog = SimpleNamespace(in_journal=False, queued_bytes=10)
 
 
-def test_a_crowd_is_one_from_its_first_moment() -> None:
+def _syncs(checkpoint_s: float) -> list[bool]:
+    """Say of the turn of one output, and then of those of a crowd, whether they synced."""
+
     async def main() -> list[bool]:
         synced: list[bool] = []
 
@@ -164,7 +166,7 @@ def test_a_crowd_is_one_from_its_first_moment() -> None:
             output.has_work = False
             synced.append(sync)
 
-        one = turns.Turns(lambda: 1.0, act)
+        one = turns.Turns(lambda: checkpoint_s, act)
         running = asyncio.create_task(one.run())
         await asyncio.sleep(0)
         one.serve(cast(Output, Small()))
@@ -175,4 +177,12 @@ def test_a_crowd_is_one_from_its_first_moment() -> None:
         running.cancel()
         return synced
 
-    assert asyncio.run(main()) == [False] + 150 * [True]
+    return asyncio.run(main())
+
+
+def test_a_crowd_is_one_from_its_first_moment() -> None:
+    assert _syncs(checkpoint_s=1.0) == [False] + 150 * [True]
+
+
+def test_where_syncs_may_be_rare_a_crowd_does_not_sync_in_each_turn() -> None:
+    assert _syncs(checkpoint_s=LONG_S) == 151 * [False]
