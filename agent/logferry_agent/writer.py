@@ -140,7 +140,9 @@ class Writer:
             async with asyncio.timeout_at(deadline):
                 while not self._dispatcher.is_done or self._unfinished():
                     self._dispatcher.hurry()
-                    self._turns.hurry(output for output in self._unfinished() if not output.is_behind)
+                    late_s = asyncio.get_running_loop().time() - _RETRY_S  # for one that failed, and may be well again
+                    unfinished = self._unfinished()
+                    self._turns.hurry(one for one in unfinished if not one.is_behind or one.last_turn_s < late_s)
                     await asyncio.sleep(_EAGER_STEP_S)
                 settled = await self._settler.settle_all()
         except TimeoutError:

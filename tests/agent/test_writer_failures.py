@@ -261,3 +261,17 @@ def test_a_text_file_that_may_be_somebody_elses_is_not_cut(root: Path) -> None:
             assert len(text.with_name("node7~2.log").read_text().splitlines()) == 10
 
     asyncio.run(main())
+
+
+def test_a_drain_does_not_leave_what_failed_once_to_the_time_at_which_its_sync_is_due(root: Path) -> None:
+    fs = FakeFileSystem()
+
+    async def main() -> None:
+        async with rig(root, fs, checkpoint_s=60) as one:
+            fs.fail("open", errno.EMFILE, ".jsonl")
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 10)
+            await one.until(one.writer.held)
+            await one.quiet(20)
+
+    asyncio.run(main())
