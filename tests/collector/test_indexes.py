@@ -13,6 +13,7 @@ import pytest
 
 from logferry_collector.query import Reader
 from logferry_collector.store import Store, StoreRefusedError, open_url
+from logferry_collector.store.fragment import Sql, sql
 from logferry_collector.where import Key, Query
 from support import postgres
 from support.collecting import Place
@@ -142,6 +143,44 @@ def test_groups_that_are_still_read_keep_the_table_they_are_read_from(root: Path
     list(place.store.means(Query(), [Key("config", ("key17",))], None, [acc]))
     assert oldest not in made_in(place.store)
     place.store.close()
+
+
+@pytest.mark.parametrize("desc", [False, True])
+def test_a_server_finds_the_best_by_their_index_from_either_end(
+    root: Path, desc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(root, open_url(postgres.shared().fresh_url()))
+    place.append("e/r.jsonl", *map(document, range(ROWS)))
+    place.collect()
+    asked = list[Sql]()
+    database = place.store.database  # type: ignore[attr-defined]
+    rows = database.rows
+    monkeypatch.setattr(database, "rows", lambda one: (asked.append(one), rows(one))[1])
+    assert len(place.ids(sort="acc", desc=desc, limit=5)) == 5
+    (made,) = made_in(place.store)
+    plan = [line for (line,) in rows(sql("EXPLAIN ?", asked[-2]))]
+    assert any(f"Scan using {made}" in line for line in plan)
+    place.store.close()
+
+
+def test_who_drops_what_was_made_for_questions_leaves_that_of_other_schemas(root: Path) -> None:
+    server = postgres.shared()
+    theirs, mine = server.fresh_url(), server.fresh_url()
+    both = f"{mine}%2C{theirs.rpartition('%3D')[2]}"  # the search path goes on where mine has nothing
+    places = [Place(root / str(number), open_url(url)) for number, url in enumerate((theirs, both))]
+    for place in places:
+        place.append("e/r.jsonl", *map(document, range(ROWS)))
+        place.collect()
+        assert len(place.ids(sort="acc", limit=5)) == 5
+        assert len(grouped(place.reader, "", "key5")) == 7
+    made = [made_in(place.store) for place in places]
+    assert made[0] == made[1]
+    assert len(made[0]) == 2
+    for name in 2 * made[1]:  # by another process of mine meanwhile
+        places[1].store.database.drop_index(name)  # type: ignore[attr-defined]
+    assert [made_in(place.store) for place in places] == [made[0], []]
+    for place in places:
+        place.store.close()
 
 
 @pytest.fixture

@@ -135,13 +135,15 @@ class Postgres(PostgresSQL):
         with self.writing() as session:
             # Dropping waits for all who read, and all who come later for it; one of them may be the one who asks.
             session.run(Sql("LOCK TABLE result IN ACCESS EXCLUSIVE MODE NOWAIT"))
-            here = "relnamespace = current_schema()::regnamespace AND relkind = 'r'"
-            if not session.run(sql(f"SELECT 1 FROM pg_class WHERE {here} AND relname = ?", name)):
-                session.run(Sql(f'DROP INDEX IF EXISTS "{name}"'))
-                return
-            session.run(Sql(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE NOWAIT'))
-            for statement in gone(name):
-                session.run(statement)
+            # Where another writer dropped it first, the search path may know one of that name, which is not ours.
+            here = sql("relnamespace = current_schema()::regnamespace AND relname = ?", name)
+            for (is_table,) in session.run(sql("SELECT relkind = 'r' FROM pg_class WHERE ?", here)):
+                if not is_table:
+                    session.run(Sql(f'DROP INDEX "{name}"'))
+                    continue
+                session.run(Sql(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE NOWAIT'))
+                for statement in gone(name):
+                    session.run(statement)
 
     def check(self) -> None:
         for _ in self.rows(Sql("SELECT 1 FROM logferry_version")):
