@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from logferry_collector.store import open_url
+from logferry_collector.store import StoreRefusedError, open_url, postgres
 from logferry_collector.store.sqlite_schema import STEPS
 from logferry_collector.where import Key, Literal, OneOf, Query
+from support.collecting import Place
+from support.postgres import shared
 
 # What a store of version 1 held, as that version wrote it.
 WRITTEN_BY_1 = """
@@ -81,3 +83,33 @@ def test_eight_processes_bring_an_old_store_up_at_once(root: Path) -> None:
     arguments = [sys.executable, "-c", script, str(root / "old.db"), str(time.time() + 0.8)]
     started = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     assert [(process.communicate(timeout=60)[0], process.returncode) for process in started] == [("(1, 1)\n", 0)] * 8
+
+
+def test_a_server_s_store_takes_the_steps_it_lacks_all_or_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(root, open_url(url := shared().fresh_url()))
+    place.write("e/r.json", {"metrics": {"x": 1}})
+    place.collect()
+    place.store.close()
+    added = "ALTER TABLE file ADD COLUMN seen BIGINT NOT NULL DEFAULT 7"
+    columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'file' AND column_name = 'seen'"
+    here = f"{columns} AND table_schema = current_schema()"
+
+    released = postgres.STEPS
+    monkeypatch.setattr(postgres, "STEPS", (*released, (added, "CREATE TABLE file (x BIGINT)")))
+    with pytest.raises(StoreRefusedError):
+        open_url(url)
+    monkeypatch.setattr(postgres, "STEPS", released)
+    store = open_url(url)
+    assert list(store.ask(here)[1]) == [(0,)]
+    store.close()
+
+    monkeypatch.setattr(postgres, "STEPS", (*released, (added,)))
+    for _ in range(2):  # the second finds nothing to do
+        store = open_url(url)
+        assert list(store.ask("SELECT version FROM logferry_version")[1]) == [(2,)]
+        assert list(store.ask("SELECT seen FROM file")[1]) == [(7,)]
+        assert [found["metrics"] for found in store.documents(Query())] == [{"x": 1}]
+        store.close()
+    monkeypatch.setattr(postgres, "STEPS", released)
+    with pytest.raises(StoreRefusedError, match="later logferry"):
+        open_url(url)

@@ -206,6 +206,32 @@ def test_a_store_of_a_later_version_is_refused_and_kept(url: str) -> None:
         open_url(url)
 
 
+def test_a_store_without_its_version_is_refused_and_kept(root: Path, url: str) -> None:
+    place = Place(root, open_url(url))
+    place.write("e/r.json", {})
+    place.collect()
+    place.store.close()
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM logferry_version")
+    with pytest.raises(StoreRefusedError, match="already exists"):
+        open_url(url)
+    assert runs_in(url) == ["r"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_a_day_is_one_of_utc_whatever_zone_server_and_role_have(root: Path, url: str, zone: str) -> None:
+    place = Place(root, open_url(f"{url}%20-ctimezone%3D{zone}"))
+    assert list(place.store.ask("SELECT current_setting('timezone')")[1]) == [(zone,)]
+    for run, time_ in (("day", ""), ("before", "T00:00:01+00:01"), ("after", "T00:00:01"), ("last", "T23:59:59Z")):
+        place.write(f"e/{run}.json", {"timestamp": f"2025-07-30{time_}"})
+    place.collect()
+    assert place.ids("timestamp = 2025-07-30") == ["after", "day", "last"]
+    assert place.ids("timestamp < 2025-07-30") == ["before"]
+    assert place.ids("timestamp > 2025-07-30T00:00:00") == ["after", "last"]
+    assert place.ids("timestamp = 2025-07-30T00:00:00") == ["day"]
+    place.store.close()
+
+
 @pytest.mark.parametrize(
     "query",
     [

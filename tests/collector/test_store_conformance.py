@@ -191,6 +191,17 @@ def test_metrics_sort_as_numbers_before_text_and_what_is_missing_at_the_end(stor
     assert runs(store, Query(sort=key, desc=True))[-2:] == ["07", "08"]
 
 
+@pytest.mark.parametrize("key", [Key("metrics", ("m",)), Key("config", ("c",)), Key("field", ("host",))])
+@pytest.mark.parametrize("desc", [False, True])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_what_an_order_asks_for_and_a_run_has_not_comes_last_both_ways(
+    store: Store, key: Key, desc: bool, limit: int | None
+) -> None:
+    some = [{"metrics": {"m": n}, "config": {"c": f"c{n}"}, "host": f"h{n}"} for n in range(2)]
+    store.commit([intake("/a", *(record(f"{at}", at + 1, **one) for at, one in enumerate([{}, *some, {}])))])
+    assert runs(store, Query(sort=key, desc=desc, limit=limit)) == (["2", "1"] if desc else ["1", "2"]) + ["0", "3"]
+
+
 def test_text_is_ordered_by_code_points_whatever_the_locale(store: Store) -> None:
     texts = ["b", "B", "a", "ä", "_", "Z", "\U0001f600", "\uffff", "aa", "a b"]
     store.commit([intake("/a", *(record(f"{at}", at + 1, config={"t": one}) for at, one in enumerate(texts)))])
