@@ -19,6 +19,8 @@ from node import BenchNode
 import logferry
 
 FORKS, TRAINERS = 4, 8
+# By then an agent has closed the files of silent runs and given memory back.
+REST_S = 45.0
 
 # Steps of about a millisecond of work; logs one event a step in two of four phases. Prints steps by phase.
 TRAIN = """
@@ -140,6 +142,7 @@ def thousand(producers: int, seconds: float = 8.0) -> list[Figure]:
         before = node.cpu_s()
         time.sleep(seconds)
         idle = (node.cpu_s() - before) / seconds
+        time.sleep(REST_S - seconds)
         resting = node.resident_bytes() / (1 << 20)
     finally:
         crowd.close()

@@ -1,4 +1,4 @@
-"""What has time: final files, compression, retention, resting files. Nothing here may hold up the writer.
+"""What has time: final files, compression, retention, resting files, free memory. Nothing here may hold up the writer.
 
 Each file is looked after on its own: one that cannot be read or removed is said, tried again, and stops no other.
 """
@@ -6,6 +6,7 @@ Each file is looked after on its own: one that cannot be read or removed is said
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import stat
@@ -24,6 +25,7 @@ from logferry_agent.logset import listed
 from logferry_agent.problems import Problems
 from logferry_agent.prune import condemned, key_of, remove
 from logferry_agent.rotation import LogFile, in_order
+from logferry_agent.slack import Slack, give_back
 from logferry_agent.state import Checkpoint, State
 from logferry_agent.steadiness import Steadiness
 
@@ -51,6 +53,7 @@ class Upkeep:
         self._steadiness = steadiness
         self._writer, self._state, self._home, self._alive = writer, state, home, alive
         self._to_compress: set[Path] = set()
+        self._slack = Slack()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "logferry-upkeep")
 
@@ -77,7 +80,9 @@ class Upkeep:
                 async with asyncio.timeout(_EVERY_S):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                if self._slack.is_due(self._writer.position):
+                    with contextlib.suppress(MemoryError, RuntimeError):  # no thread can be started: another time
+                        await self._call(give_back)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -168,6 +168,11 @@ class Writer:
         """How many events were of producers that nobody knows."""
         return self._dispatcher.unknown_events
 
+    @property
+    def position(self) -> int:
+        """Up to where the journal was given out."""
+        return self._dispatcher.position
+
     def held(self) -> list[Problem]:
         """Return everything that is held back, each with its error and the way out in its path."""
         found = [output.held for output in self._outputs.values()]

@@ -1,0 +1,83 @@
+"""What a load left in the C library's hands is given back once little comes, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry_agent import upkeep
+from logferry_agent.answers import resident_bytes
+from logferry_agent.slack import Slack, give_back
+from support.writerrig import rig
+
+MUCH = 1 << 20
+
+
+def test_nothing_is_given_back_under_load_and_once_after_it() -> None:
+    slack = Slack()
+    assert [slack.is_due(position) for position in (MUCH, 2 * MUCH, 2 * MUCH, 2 * MUCH)] == [False, False, True, False]
+
+
+def test_what_comes_slowly_has_memory_given_back_too() -> None:
+    slack = Slack()
+    assert [slack.is_due(position) for position in (MUCH, MUCH + 10, MUCH + 20, MUCH + 20)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+def test_memory_that_is_free_between_what_is_used_goes_back_to_the_system() -> None:
+    # Pieces of a few pages that stay, now and then, keep a heap from shrinking by itself.
+    pieces = [bytes(3_000) for _ in range(20_000)]
+    full = resident_bytes()
+    kept = pieces[::50]
+    del pieces
+    give_back()
+    assert full - resident_bytes() > 30 << 20
+    assert len(kept) == 400
+
+
+def test_without_such_a_function_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    give_back()
+
+
+def test_an_agent_gives_back_once_its_producers_are_silent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bool] = []
+    given_back: list[int] = []
+
+    class Watched(Slack):
+        def is_due(self, position: int) -> bool:
+            looked.append(super().is_due(position))
+            return looked[-1]
+
+    def counted(*_: Any) -> None:
+        given_back.append(len(looked))
+        if len(given_back) == 1:
+            raise MemoryError
+
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "Slack", Watched)
+    monkeypatch.setattr(upkeep, "give_back", counted)
+
+    async def main() -> None:
+        async with rig(root) as one:
+            one.hello("aaaaaaaa")
+            for first in (1, 101):
+                one.steps("aaaaaaaa", first, first + 99)
+                await one.quiet()
+                done = len(looked)
+                await one.until(lambda: len(looked) > done + 5)  # noqa: B023 - awaited here
+                assert not any(looked[-3:])
+            assert given_back == [number for number, due in enumerate(looked, 1) if due]
+            assert len(given_back) >= 2
+
+    asyncio.run(main())
