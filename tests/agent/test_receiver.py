@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -63,23 +64,56 @@ def test_a_batch_from_nobody_is_asked_who_it_is(root: Path) -> None:
     play(root, scene)
 
 
-def test_in_a_crowd_what_comes_in_a_moment_goes_to_the_journal_together(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _in_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a rest of reading last until `_rest_is_over`."""
     monkeypatch.setattr(receiver, "_CROWD", 1)
-    monkeypatch.setattr(receiver, "_GATHER_S", 1.0)
+    monkeypatch.setattr(receiver, "_GATHER_S", 10**6)
 
+
+async def _rest(built: Intake) -> None:
+    await until(lambda: isinstance(built.receiver._turn, asyncio.TimerHandle))
+
+
+def _rest_is_over(built: Intake) -> None:
+    assert built.receiver._turn
+    built.receiver._turn.cancel()
+    built.receiver._rested()
+
+
+@pytest.mark.usefixtures("_in_a_crowd")
+@pytest.mark.parametrize("was_cut_off", [False, True])
+def test_in_a_crowd_reading_rests_once_it_has_taken_what_there_was(root: Path, *, was_cut_off: bool) -> None:
     async def scene(built: Intake, one: Client) -> None:
         await one.greet(A)
+        await _rest(built)
+        _rest_is_over(built)
+        offer = built.producers.offer
+        # The turn's time is up when it has taken this.
+        built.producers.offer = lambda *some: (time.sleep(0.03 * was_cut_off), offer(*some))[1]  # type: ignore[method-assign]
         await one.say(batch(A, 1))
         await one.acked(A, 1)
-        appended, append = [], built.journal.append
-        monkeypatch.setattr(built.journal, "append", lambda new: (appended.append(len(new)), append(new)))
+        await _rest(built)
         await one.say(batch(A, 2))
-        await asyncio.sleep(0.05)  # the descriptor has been readable for a while
-        await one.say(batch(A, 3))
-        await one.acked(A, 3)
-        assert appended == [2]
+        await until(lambda: built.receiver._socket.poll(0))
+        assert not asyncio.get_running_loop().remove_reader(built.receiver._fd)  # which would be called all the time
+        built.receiver._again()
+        assert built.receiver._socket.poll(0)
+        _rest_is_over(built)
+        await one.acked(A, 2)
+
+    play(root, scene)
+
+
+@pytest.mark.usefixtures("_in_a_crowd")
+def test_after_an_agent_has_read_for_the_last_time_no_rest_ends_in_reading(root: Path) -> None:
+    async def scene(built: Intake, one: Client) -> None:
+        await one.greet(A)
+        await _rest(built)
+        built.receiver.take_no_more()
+        _rest_is_over(built)
+        # A reader that takes nothing would be called all the time, as long as what came lies there.
+        assert not asyncio.get_running_loop().remove_reader(built.receiver._fd)
 
     play(root, scene)
 
