@@ -108,3 +108,12 @@ def _at_load(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def test_an_agent_has_nothing_of_tls_in_memory_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys; from logferry.cli import VERBS; import logferry_agent.start\n"
+        "print(VERBS['agent'][0], {'ssl', '_ssl', '_hashlib'} & set(sys.modules)); import ssl; ssl.SSLContext"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == ["logferry_agent.start:agent", "set()\n"]

@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "demo",
         "train 30 small models in parallel, lose some, and show what is left of them",
     ),
-    "agent": ("logferry_agent.daemon:agent", "agent", "the node's agent, as a service"),
+    "agent": ("logferry_agent.start:agent", "agent", "the node's agent, as a service"),
     "collector": ("logferry_collector.service:collector", "collector", "the results collector, as a service or --once"),
     "exec": ("logferry.command:exec_", "", "run a command that knows nothing of logferry; its output becomes events"),
     "status": (

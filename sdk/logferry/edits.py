@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ def write(home: Home, experiment_id: str, run_id: str, edit: dict[str, Any]) -> 
 
     """
     now = datetime.now(UTC)
-    producer = f"{PREFIX}{now:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
+    producer = f"{PREFIX}{now:%Y%m%dT%H%M%S%fZ}-{os.urandom(4).hex()}"
     document = {
         "experiment_id": experiment_id,
         "run_id": run_id,
