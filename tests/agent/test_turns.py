@@ -147,6 +147,33 @@ def test_what_ends_a_turn_in_an_unforeseen_way_ends_all_and_nobody_else_begins()
     assert not other.is_served
 
 
+def test_a_turn_that_is_cancelled_alone_ends_no_other_and_may_begin_again() -> None:
+    async def main() -> list[Any]:
+        had = list[Any]()
+
+        async def act(output: Any, _: bool) -> None:
+            had.append(output)
+            output.has_work = False
+            if len(had) == 1:
+                raise asyncio.CancelledError
+
+        served = turns.Turns(lambda: LONG_S, act)
+        running = asyncio.create_task(served.run())
+        await asyncio.sleep(0)
+        for count, output in enumerate((one, other, one), 1):
+            output.has_work = True
+            served.serve(output)
+            async with asyncio.timeout(20):
+                while len(had) < count or output.is_served:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        running.cancel()
+        return had
+
+    one: Any = _Waiting()
+    other: Any = _Waiting()
+    assert asyncio.run(main()) == [one, other, one]
+
+
 class Small:
     """An output with a little to write, until it had its turn."""
 
