@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,44 +33,44 @@ def test_what_a_service_says_beside_a_live_view_is_printed_by_this_process(
 
 
 @pytest.fixture
-def tried(node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
-    """Return a function that has an agent begin and end, and says when it was started, with time passing as it may."""
-    now, starts, failures = [0.0], list[float](), list[OSError]()
+def tried(node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Return a function that has an agent begin and end, and says after how many seconds each next start came."""
+    now, lives, starts, failures = [0.0], [0.0], list[float](), list[OSError]()
     services = Services(load(node_dir=node_dir, home=home))
 
-    def popen(*_: Any, **__: Any) -> subprocess.Popen[bytes]:
+    def popen(*_: Any, **__: Any) -> SimpleNamespace:
         starts.append(now[0])
         if failures:
             raise failures.pop()
-        ended = real_popen(["true"])
-        ended.wait()
-        return ended
+        ends_s = now[0] + lives[0]
+        return SimpleNamespace(poll=lambda: None if now[0] < ends_s else 1, stderr=None)
 
-    def play(until_s: float, *failing: OSError, lives_s: float = 0) -> list[float]:
-        now[0] += lives_s
+    def play(until_s: float, *failing: OSError, lives_s: float = 0) -> list[int]:
+        failures.extend(failing)
+        lives[0] = lives_s
         while now[0] < until_s:
-            now[0] += 0.5
+            now[0] += 0.875  # a pause is hardly ever over when somebody looks
             services.look_after()
-            if now[0] == 1:
-                failures.extend(failing)
-        return starts
+        return [int(later - earlier) for earlier, later in pairwise(starts)]
 
-    real_popen = subprocess.Popen
     monkeypatch.setattr(up.subprocess, "Popen", popen)
     monkeypatch.setattr(up.time, "monotonic", lambda: now[0])
     services._start("agent")
     return play
 
 
-def test_a_service_that_ends_at_once_is_started_ever_more_rarely(
-    tried: Callable[..., list[float]],
+def test_a_service_that_ends_at_once_is_started_ever_more_rarely_until_it_ran_well(
+    tried: Callable[..., list[int]],
 ) -> None:
-    assert tried(243.5) == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 123.5, 183.5, 243.5]
-    assert tried(1248, lives_s=1000)[11:] == [1244, 1245, 1247]
+    growing = [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert tried(250) == growing
+    assert tried(310, lives_s=1_000) == [*growing, 60]
+    assert tried(1_318)[len(growing) + 1 :] == [1_000, 1, 2, 4]
 
 
 def test_a_service_that_cannot_be_started_for_lack_of_processes_is_tried_again(
-    tried: Callable[..., list[float]], capsys: pytest.CaptureFixture[str]
+    tried: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tried(8, BlockingIOError(11, "no more processes")) == [0, 0.5, 1.5, 3.5, 7.5]
+    tried(1)
+    assert tried(10, BlockingIOError(11, "no more processes")) == [0, 1, 2, 4]
     assert "no more processes" in capsys.readouterr().err
