@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -114,10 +115,16 @@ class Services:
             self._start("agent")
         self._start("collector")
         deadline = time.monotonic() + _START_S
+        if not self._agent_answers(lambda: time.monotonic() > deadline):
+            raise UsageError("up: the agent did not start; its reason stands above, or try: logferry agent")
+
+    def _agent_answers(self, is_over: Callable[[], bool]) -> bool:
+        """Wait until the agent answers; return whether it does."""
         while ask(self.settings, "status", {}) is None:
-            if time.monotonic() > deadline or self._ended("agent"):
-                raise UsageError("up: the agent did not start; its reason stands above, or try: logferry agent")
+            if is_over() or self._ended("agent"):
+                return False
             time.sleep(_POLL_S)
+        return True
 
     def _start(self, verb: str) -> None:
         self._started_s[verb] = time.monotonic()
@@ -148,12 +155,14 @@ class Services:
                 self._pause_s[verb] = min(max(_PAUSE_S, 2 * pause_s), _LONGEST_PAUSE_S)
                 self._start_again(verb)
 
-    def _start_again(self, verb: str) -> None:
+    def _start_again(self, verb: str) -> bool:
         say(f"logferry up: the {verb} ended by itself and is started again")
         try:
             self._start(verb)
         except (OSError, RuntimeError) as error:  # no more processes or threads: the command goes on
             say(f"logferry up: {error}")
+            return False
+        return True
 
     def stop(self, end: _End) -> str:
         """Drain: everything durable, written and in the store; return what is left."""
@@ -166,16 +175,21 @@ class Services:
         return left
 
     def _stop_agent(self, end: _End) -> str:
+        limit, kept = end.deadline() - _COLLECT_S, f"see {self.settings.node_dir}"
+        # One that ended by itself left what was logged since to another.
+        if self._ended("agent") and not self._start_again("agent"):
+            return kept
+        # Before it serves, SIGTERM ends it without any draining.
+        self._agent_answers(lambda: end.forced or time.monotonic() > limit)
         agent = self._running["agent"]
         agent.send_signal(signal.SIGTERM)
-        limit = end.deadline() - _COLLECT_S
         forced = False
         while agent.poll() is None and time.monotonic() < limit + 1:
             if not forced and (end.forced or time.monotonic() > limit):
                 agent.send_signal(signal.SIGTERM)  # the second one forces
                 forced = True
             time.sleep(_POLL_S)
-        return "" if agent.poll() == FINE else f"see {self.settings.node_dir}"
+        return "" if agent.poll() == FINE else kept
 
     def _await_foreign(self, end: _End) -> str:
         """Wait until the node's own agent has written what the ended producers left."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from logferry.cli import UsageError
+from logferry.cli import FINE, UsageError
 from logferry.settings import load
 from logferry_agent import up
 from logferry_agent.up import Services
@@ -74,3 +75,16 @@ def test_a_service_that_cannot_be_started_for_lack_of_processes_is_tried_again(
     tried(1)
     assert tried(10, BlockingIOError(11, "no more processes")) == [0, 1, 2, 4]
     assert "no more processes" in capsys.readouterr().err
+
+
+def test_where_no_agent_can_be_started_for_what_is_left_it_is_said_where_that_is(
+    node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def popen(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "no more processes")
+
+    services = Services(load(node_dir=node_dir, home=home))
+    services._running["agent"] = cast(Any, SimpleNamespace(poll=lambda: FINE))  # ended by itself, and well
+    monkeypatch.setattr(up.subprocess, "Popen", popen)
+    end = cast(Any, SimpleNamespace(forced=False, deadline=lambda: time.monotonic() + 25))
+    assert services._stop_agent(end) == f"see {node_dir}"

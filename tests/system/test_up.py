@@ -25,6 +25,23 @@ with logferry.init("batch", config={"task": os.environ.get("SLURM_PROCID", "")})
     time.sleep(float(os.environ.get("JOB_SLEEP", 0)))
 sys.exit(int(os.environ.get("JOB_EXIT", 0)))
 """
+# Its agent is killed again as soon as it is back, so that the next one has to wait; and then the job is gone.
+WITHOUT_AGENT = """
+import os, signal, sys, time, logferry
+from logferry.layout import NodeDir
+from logferry.settings import load
+from logferry.spool import lock_holder
+run = logferry.init("batch")
+killed = None
+for _ in range(2):
+    while (agent := lock_holder(NodeDir(load().node_dir).lock)) in (None, killed):
+        time.sleep(0.005)
+    os.kill(agent, signal.SIGKILL)
+    killed = agent
+for number in range(200):
+    run.info("Tick", number=number)
+os._exit(3)
+"""
 # Stands in for srun: starts the tasks of a step with Slurm's variables, passes SIGTERM on, and hands on the worst code.
 SRUN = """#!{python}
 import os, signal, subprocess, sys
@@ -88,6 +105,17 @@ def test_everything_is_written_and_stored_when_up_returns_and_the_exit_code_is_t
     assert [(row["metrics"], row["group"]) for row in rows] == [({"ticks": 200}, "slurm-77.0")] * 2
     assert len({row["run_id"] for row in rows}) == 2
     assert not node.asked("status")["agent"]["up"]
+    assert _still_running(node) == []
+
+
+def test_where_the_agent_ended_last_another_one_writes_what_was_left(node: Node) -> None:
+    process = _up(node, sys.executable, "-c", WITHOUT_AGENT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "not written yet" not in said
+    assert sum(line["event"] == "Tick" for line in node.lines()) == 200
+    assert node.asked("verify")["complete"]
+    assert len(node.asked("results")) == 1
     assert _still_running(node) == []
 
 
