@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from logferry.layout import LayoutError, is_control
 from logferry.settings import Settings, SettingsError, load
 
 FINE, NO, USAGE = 0, 1, 2
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 
 # verb: (module and function, extra that brings what they need, summary)
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -95,17 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_to_end(arguments: Sequence[str] | None) -> int:
     if sys.stdout is None:
         return _complain("standard output is closed; redirect it, to /dev/null if nobody reads it")
+    output = _Output(_STDOUT, "wb", closefd=False)
     try:
-        try:
-            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-        finally:
-            sys.stdout.flush()
+        with contextlib.redirect_stdout(output.as_text()):
+            try:
+                return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            finally:
+                sys.stdout.flush()
     except (UsageError, SettingsError, LayoutError) as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        if not _output_fails():
+        if not output.fails:
             raise
         give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):  # `logferry logs | head`: the reader has seen enough
@@ -113,20 +116,31 @@ def _run_to_end(arguments: Sequence[str] | None) -> int:
         return _complain(f"standard output cannot be written: {error.strerror}")
 
 
+class _Output(io.FileIO):
+    """Descriptor 1, which knows whether the last write to it failed: an OSError does not say what it is of."""
+
+    fails = False
+
+    def write(self, data: Any, /) -> int:
+        self.fails = True
+        written = super().write(data)
+        self.fails = False
+        return written
+
+    def as_text(self) -> TextIO:
+        """Return what takes the place of standard output; where that is not the process's own, itself."""
+        own = sys.stdout
+        if own is not sys.__stdout__ or not isinstance(own, io.TextIOWrapper):
+            return own
+        at_once = own.line_buffering or own.write_through
+        return io.TextIOWrapper(io.BufferedWriter(self), own.encoding, own.errors, line_buffering=at_once)
+
+
 def _occupy_closed_descriptors() -> None:
     """Let no file of ours become descriptor 1 or 2: what `exec` copies, or a library says, would go into it."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(fd)
-
-
-def _output_fails() -> bool:
-    """Say whether a write to standard output fails, by an empty line; what failed before need not be kept in it."""
-    try:
-        print(flush=True)
-    except OSError:
-        return True
-    return False
 
 
 def give_up(stream: TextIO) -> None:

@@ -126,19 +126,31 @@ def test_output_that_cannot_be_written_is_said_in_one_line_whatever_the_verb(nod
     assert _shell(node, f"{verb} >&-") == (cli.USAGE, CLOSED)
 
 
-def test_an_error_that_the_output_is_not_to_blame_for_stays_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def verb(_: list[str]) -> int:
-        raise BrokenPipeError(32, "a connection ended")
+def _with_verb(body: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb of our own."""
+    code = (
+        "import sys, types\n"
+        "from logferry import cli\n"
+        f"def verb(_):\n    {body}\n"
+        "sys.modules['own'] = types.SimpleNamespace(verb=verb)\n"
+        "cli.VERBS['own'] = ('own:verb', '', '')\n"
+        "sys.exit(cli.main(['own']))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | env
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
-    module = types.ModuleType("broken")
-    module.verb = verb  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "broken", module)
-    monkeypatch.setitem(cli.VERBS, "broken", ("broken:verb", "agent", "fails while it runs"))
-    with pytest.raises(BrokenPipeError, match="a connection ended"):
-        cli.main(["broken"])
-    assert capsys.readouterr().out.strip() == ""
+
+@pytest.mark.parametrize("error", ["BrokenPipeError(32, 'a connection ended')", "OSError(28, 'another disk is full')"])
+def test_an_error_that_the_output_is_not_to_blame_for_stays_one_and_adds_nothing(error: str) -> None:
+    done = _with_verb(f"print('said before'); raise {error}")
+    assert (done.returncode, done.stdout) == (1, "said before\n")
+    assert done.stderr.splitlines()[-1].endswith(error.split("'")[1])
+
+
+def test_what_python_is_told_not_to_buffer_is_there_at_once() -> None:
+    body = "print('first'); import os; os.write(1, b'second\\n')"
+    assert _with_verb(body, PYTHONUNBUFFERED="1").stdout == "first\nsecond\n"
+    assert _with_verb(body).stdout == "second\nfirst\n"
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "&-"])
