@@ -126,6 +126,14 @@ def test_output_that_cannot_be_written_is_said_in_one_line_whatever_the_verb(nod
     assert _shell(node, f"{verb} >&-") == (cli.USAGE, CLOSED)
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "latex", "markdown", "parquet", "table"])
+def test_of_results_that_cannot_be_written_nothing_else_is_said_in_any_format(node: Node, form: str) -> None:
+    results = node.home / "results" / "e"
+    results.mkdir(parents=True)
+    (results / "r.json").write_text('{"metrics": {"x": 1}}')
+    assert _shell(node, f"results --format {form} > /dev/full") == (cli.USAGE, FULL)
+
+
 def _with_verb(body: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a verb of our own."""
     code = (

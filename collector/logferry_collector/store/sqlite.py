@@ -135,7 +135,9 @@ class SQLite(SQLiteSQL):
     def rows(self, statement: Sql) -> Iterator[tuple[Any, ...]]:
         with self._reaching():
             self._see_what_lies_there()
-            yield from self.connection.execute(_text(statement), statement.bound)
+            # `yield from` closes what it reads from when nobody reads on, also where the connection is closed already.
+            for row in self.connection.execute(_text(statement), statement.bound):  # noqa: UP028
+                yield row
             self._check_still()
 
     def ask(self, query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
