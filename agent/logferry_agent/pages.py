@@ -20,7 +20,7 @@ from logferry_agent.rotation import LogName
 from logferry_agent.rows import RAW, TIME, rows_of, texts_of
 from logferry_agent.scanner import Hits, from_time, holding
 from logferry_agent.selection import Filter
-from logferry_agent.shapes import Shapes
+from logferry_agent.shapes import Alike, Shapes
 
 # What stands before and after each line of a run.
 Frame = Callable[[RunLogs], tuple[str, str]]
@@ -45,7 +45,7 @@ class View:
         self._chosen, self._frame, self._as_json = chosen, frame, as_json
         # To know the shape pays for the text form only.
         self._has_text = chosen.grep is not None or not as_json
-        self._take = Shapes().rows_of if self._has_text else ordinary.rows_of
+        self._shapes = Shapes()
         self._hits = from_time(hits or holding(chosen.needles), chosen.since)
 
     def page(self, run: RunLogs, block: bytes, *, timed: bool = False) -> Page:
@@ -53,18 +53,36 @@ class View:
         found = self._hits(block)
         if not found:
             return _EMPTY
-        rows = rows_of(found, self._take)
+        alike = None if timed or self._chosen.by_time else self._shapes.alike(found)
+        if alike:
+            return Page(self._framed(run, self._of_alike(alike)))
+        rows = rows_of(found, self._shapes.rows_of if self._has_text else ordinary.rows_of)
         kept = self._chosen.kept(rows)
         texts = texts_of(kept) if self._has_text else []
         if self._chosen.grep:
             matches = list(map(self._chosen.grep.search, texts))
             if None in matches:
                 kept, texts = list(compress(kept, matches)), list(compress(texts, matches))
-        lines = list(map(itemgetter(RAW), kept)) if self._as_json else texts
-        before, after = self._frame(run)
-        if before or after:
-            lines = [f"{before}{line}{after}" for line in lines]
+        lines = self._framed(run, list(map(itemgetter(RAW), kept)) if self._as_json else texts)
         return _timed(lines, rows, kept) if timed and rows else Page(lines)
+
+    def _of_alike(self, alike: Alike) -> list[str]:
+        chosen = self._chosen
+        if not chosen.lets(alike.level, alike.event):
+            return []
+        if self._as_json and chosen.literal and alike.all_show(chosen.literal):
+            return alike.raws()
+        texts = alike.texts()
+        lines = alike.raws() if self._as_json else texts
+        if chosen.grep:
+            matches = list(map(chosen.grep.search, texts))
+            if None in matches:
+                lines = list(compress(lines, matches))
+        return lines
+
+    def _framed(self, run: RunLogs, lines: list[str]) -> list[str]:
+        before, after = self._frame(run)
+        return [f"{before}{line}{after}" for line in lines] if before or after else lines
 
 
 def _timed(lines: list[str], rows: list[Row], kept: list[Row]) -> Page:

@@ -29,8 +29,11 @@ class Filter:
         self._is_event = re.compile(pattern).match
         self._hidden = () if options.all else SYSTEM_PREFIX
         self.grep = pattern_of(options.grep, "--grep") if options.grep else None
+        # What is found wherever it stands in a text form.
+        self.literal = options.grep if options.grep and re.escape(options.grep) == options.grep else ""
         self.since = moment(options.since, now, "--since") if options.since else ""
         self._until = moment(options.until, now, "--until") if options.until else ""
+        self.by_time = bool(self.since or self._until)
         self.needles = in_text_form(options.grep or "") + in_text_form(pattern)
         if least > INFO:  # the others are on most lines
             self.needles += Needles([[f'"{name}"'.encode() for name in sorted(self._levels)]])
@@ -44,6 +47,9 @@ class Filter:
         if self._until:
             rows = [row for row in rows if row[TIME] < self._until]
         return rows
+
+    def lets(self, level: str, event: str) -> bool:
+        return level in self._levels and self._lets_event(event)
 
     def _lets_event(self, event: str) -> bool:
         return not event.startswith(self._hidden) and self._is_event(event) is not None

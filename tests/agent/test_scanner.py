@@ -38,6 +38,14 @@ def test_lines_with_a_text_of_each_group_are_given_once_and_in_order(
         assert rows_of(hits(block(rows))) == [row for row in rows if holds(row, groups)]
 
 
+def test_a_line_with_zero_bytes_hides_nothing_behind_it() -> None:
+    rows = ["a needle", "a\0b needle", "\0", "none", "needle\0"]
+    assert rows_of(holding(Needles([[b"needle"]]))(block(rows))) == [row for row in rows if "needle" in row]
+    assert rows_of(holding(Needles([[b"nee"], [b"dle"]], folded=True))(block(rows))) == [
+        row for row in rows if "needle" in row
+    ]
+
+
 @given(ROWS, TEXT.map(str.lower))
 def test_case_is_ignored_where_needles_are_in_lower_case(rows: list[str], text: str) -> None:
     hits = holding(Needles([[text.encode()]], folded=True))

@@ -22,6 +22,18 @@ LINES = st.builds(
     st.fixed_dictionaries({}, optional={"a": VALUES, "b%s": VALUES, "c.d": VALUES}),
     st.integers(1, 99),
 )
+# Mostly of one shape.
+ALIKE = st.builds(
+    lambda name, message, fields: [
+        _line(
+            TIME_NS + n * 10**9, "INFO", name, message, dict(zip(["a", "b%s"], values, strict=False)), f"a-{n}"
+        ).decode()
+        for n, values in enumerate(fields)
+    ],
+    st.sampled_from(["E", "50%"]),
+    st.none() | TEXTS,
+    st.integers(0, 2).flatmap(lambda count: st.lists(st.tuples(*[VALUES] * count), min_size=1, max_size=4)),
+)
 BROKEN = st.sampled_from(["\n", "{}\n", "x\n", '{"time":"2025"}\n'])
 
 
@@ -40,6 +52,37 @@ def test_lines_are_the_same_whatever_shape_was_learnt(blocks: list[list[str]]) -
         assert shown(found) == shown(rows.rows_of(block))
         # The shape that was learnt, or not learnt again, on the same lines.
         assert shown(rows.rows_of(block, shapes.rows_of)) == shown(found)
+
+
+@given(st.lists(ALIKE | st.lists(LINES | BROKEN, min_size=1, max_size=3), max_size=4), TEXTS)
+@example([['{"time":"2025-07-30T13:00:05.000000Z","level":"INFO","event":"E","n":1,"seq":"a-1"}\n'] * 2] * 2, "3")
+def test_lines_that_are_all_of_the_shape_are_the_same_as_one_by_one(blocks: list[list[str]], text: str) -> None:
+    shapes = Shapes(learn_after=0, sure_after=0)
+    for lines in blocks:
+        block = "".join(lines).encode()
+        found = shown(rows.rows_of(block, shapes.rows_of))
+        alike = shapes.alike(block)
+        if alike:
+            raws, texts = alike.raws(), alike.texts()
+            assert [
+                (raw, raw[9:36], alike.level, alike.event, one) for raw, one in zip(raws, texts, strict=True)
+            ] == found
+            assert not alike.all_show(text) or all(text in one for one in texts)
+
+
+def test_blocks_are_taken_for_alike_after_several_and_no_more_after_one_that_is_not() -> None:
+    shapes = Shapes(learn_after=0, sure_after=2)
+    lines = [_line(TIME_NS, "INFO", "E", None, {"a": n, "b": "x"}, f"a-{n}").decode() for n in (1, 21)]
+    block = "".join(lines)
+    assert not shapes.alike(block.encode())
+    for _ in range(3):  # by the first one the shape is learnt
+        assert not shapes.alike(block.encode())
+        shapes.rows_of(block)
+    alike = shapes.alike(block.encode())
+    assert alike
+    assert [alike.all_show(text) for text in ("1", "x", "2025-07", "21", "a", "")] == [True] * 3 + [False] * 2 + [True]
+    assert not shapes.alike(f"{block}broken\n".encode())
+    assert not shapes.alike(block.encode())
 
 
 def test_what_most_lines_are_is_learnt_and_others_between_them_do_not_change_it() -> None:
