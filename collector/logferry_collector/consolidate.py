@@ -7,6 +7,7 @@ Promises:
 * A file that does not parse waits until nobody has written to it for the settle time; then it is a reject, and is read
   again when it changes. The rows that it had stay until then.
 * One file's trouble is that file's: the others of its batch go on.
+* What the machine lacks is no fault of a file's: it is tried again, and stands among the rejects until it was read.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from logferry_collector.records import UNASKABLE, Fault, FileState, Found, Intak
 from logferry_collector.rotated import original_of, stands
 from logferry_collector.store import Store
 from logferry_collector.tail import (
+    LACKING,
     Slice,
     UnreadableError,
     beginning,
@@ -43,6 +45,7 @@ from logferry_collector.tail import (
 _BATCH_BYTES = 8 << 20
 # A packed copy beside its original is asked about again after this; packing takes minutes at most.
 _COPY_NS = 60_000_000_000
+_LACKING_NS = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +196,12 @@ class Consolidator:
             return self._refused(found, state, Reject(0, Fault.UNREADABLE, str(error)))
         except FileNotFoundError:
             raise
-        except OSError as error:  # a failing disk, a stale handle of a network file system
-            return self._refused(found, state, Reject(0, Fault.UNREADABLE, f"cannot be read: {error.strerror}"))
+        except (MemoryError, OSError) as error:  # OSError: a failing disk, a stale handle of a network file system
+            reason = getattr(error, "strerror", None) or "no memory is left"
+            if isinstance(error, OSError) and error.errno not in LACKING:
+                return self._refused(found, state, Reject(0, Fault.UNREADABLE, f"cannot be read: {reason}"))
+            reject = Reject(0, Fault.UNAVAILABLE, f"cannot be read now: {reason}; it is tried again")
+            return self._refused(found, state, reject, until_ns=self._clock_ns() + _LACKING_NS)
 
     def _unpacked(self, found: Found, form: Packed, part: Slice, fd: int) -> _Step:
         """Take a packed file that is new: it may have rows that are in the store under another name."""
@@ -277,12 +284,13 @@ class Consolidator:
                 return other.path
         return ""
 
-    def _refused(self, found: Found, state: FileState | None, reject: Reject) -> _Step:
-        """Refuse a whole file; its rows stay."""
+    def _refused(self, found: Found, state: FileState | None, reject: Reject, until_ns: int | None = None) -> _Step:
+        """Refuse a whole file, or until it is to be tried again; its rows stay."""
         stamp = Stamp.at(found.path)
         old = state or FileState(_name(found.path), 0, UNASKABLE)
-        new = replace(old, version=old.version + 1, stamp=stamp)
-        return _Step(found, stamp, Intake(new, [], [reject], None))
+        # No file has such a size: one that comes to say what it said before is taken in all the same.
+        new = replace(old, version=old.version + 1, stamp=stamp if until_ns is None else stamp._replace(size=-1))
+        return _Step(found, stamp, Intake(new, [], [reject], None), wait_until_ns=until_ns)
 
 
 @contextmanager
@@ -299,6 +307,8 @@ def _gc_paused() -> Iterator[None]:
 def _parsed(form: Format, content: Content) -> Parsed:
     try:
         return form.parse(content)
+    except MemoryError:
+        raise
     except Exception as error:  # a format that breaks its word stops its own file only
         raise UnreadableError(f"cannot be read, please report: {type(error).__name__}: {error}") from error
 

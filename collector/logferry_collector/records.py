@@ -69,7 +69,7 @@ class Fault(StrEnum):
     UNREADABLE = "unreadable"  # a link, a FIFO, no permission
     TOO_LARGE = "too large"
     DUPLICATE = "duplicate"  # the same run twice in one file
-    UNAVAILABLE = "unavailable"  # a package or a permission is missing to read it
+    UNAVAILABLE = "unavailable"  # a package, a permission or memory is missing to read it
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from logferry_collector.records import FileState, Stamp
 MARKER_BYTES = 64 << 10
 # Each becomes a document of some hundred bytes. A quoted cell of CSV, of at most 128 KiB, has fewer.
 _MAX_LINES = 200_000
+# Errors of opening that are no fault of the file's.
+LACKING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class UnreadableError(Exception):
@@ -55,13 +57,14 @@ def opened(path: str) -> Iterator[int]:
     Raises:
         UnreadableError: it is something else, or may not be read.
         FileNotFoundError: it is gone.
+        OSError: one of `LACKING`.
 
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno in LACKING:
+            raise
         reason = not_regular(stat.S_IFLNK) if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
         raise UnreadableError(reason) from error
     try:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import io
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from pickle import dumps as pickle_of
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+import yaml
 
+from logferry_collector.config import CollectorConfig
+from logferry_collector.formats import packed, pickle
+from logferry_collector.formats.arrow import Parquet
 from logferry_collector.formats.json import JSON
 from logferry_collector.formats.jsonl import JSONLines
+from logferry_collector.takein import TakeIn
 from support.collecting import SAMPLE, Place
 
 
@@ -123,6 +134,77 @@ def test_a_file_without_permission_is_refused_and_taken_once_it_may_be_read(
     path.chmod(0o600)
     place.collect()
     assert (place.ids(), place.faults()) == (["r"], [])
+
+
+def _without_memory(*_: Any, **__: Any) -> None:
+    raise MemoryError
+
+
+def _without_descriptors(path: str, *_: int) -> int:
+    raise OSError(errno.EMFILE, "Too many open files", path)
+
+
+LACKING: dict[str, tuple[object, str, Any]] = {
+    "r.json": (JSON, "parse", _without_memory),
+    "r.jsonl": (JSONLines, "parse", _without_memory),
+    "r.json.gz": (packed, "unpacked", _without_memory),
+    "r.yaml": (yaml, "load_all", _without_memory),
+    "r.pickle": (pickle._Machine, "load", _without_memory),
+    "r.parquet": (Parquet, "_batches", _without_memory),
+    "s.json": (os, "open", _without_descriptors),
+    "s.jsonl": (os, "pread", _without_memory),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_file_for_which_there_is_no_memory_or_descriptor_is_read_once_there_is(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = CollectorConfig(pickle=True)
+    place.restart(config)
+    path = place.write(f"e/{name}", _content(name, 1))
+    place.settle()
+    (run,) = place.ids()
+    path.write_bytes(_content(name, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(*LACKING[name])
+        assert place.settle() == 1
+        assert place.faults() == [(name, 0, "unavailable")]
+        assert "it is tried again" in place.store.rejects()[0][1].reason
+        assert place.documents()[0]["metrics"] == {"x": 1}
+    other = TakeIn(place.store, place.home, config, place.clock_ns)  # which starts now
+    assert [one.path for one in other.discover.scan()] == [str(path)]
+    place.ahead_s += 11
+    found = place.take_in.discover.look(set(place.take_in.discover.due()))
+    assert place.take_in.consolidator.take(found) == 1
+    assert (place.ids(), place.faults()) == ([run], [])
+    assert place.documents()[0]["metrics"] == {"x": 2}
+
+
+def test_a_file_that_says_the_same_once_it_can_be_read_is_no_reject(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place.write("e/r.json", SAMPLE)
+    place.settle()
+    path.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(JSON, "parse", _without_memory)
+        place.settle()
+    assert place.faults() == [("r.json", 0, "unavailable")]
+    place.settle()
+    assert (place.ids(), place.faults()) == (["r"], [])
+
+
+def _content(name: str, x: int) -> bytes:
+    document = {"run_id": "r", "metrics": {"x": x}}
+    if name.endswith("parquet"):
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"run_id": ["r"], "metrics.x": [x]}), file)
+        return file.getvalue()
+    if name.endswith("pickle"):
+        return pickle_of(document)
+    text = json.dumps(document).encode() + b"\n"
+    return gzip.compress(text) if name.endswith("gz") else text
 
 
 def test_a_name_that_is_no_utf8_is_refused_by_its_escape(place: Place) -> None:

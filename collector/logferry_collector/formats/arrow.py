@@ -48,6 +48,8 @@ class Parquet:
                 _take(batch, content, parsed)
         except BeyondError as error:
             return refused(data, str(error))
+        except MemoryError:
+            raise
         except Exception as error:  # pyarrow's errors are many, and those of a damaged file any of them
             return unparsed(data, f"not {self._kind}: {' '.join(str(error).split())[:300]}")
         return parsed

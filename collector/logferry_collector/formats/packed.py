@@ -74,6 +74,8 @@ class Packed:
             return unfinished(data, "the archive ends in its middle")
         except BeyondError as error:
             return refused(data, str(error))
+        except MemoryError:
+            raise
         except Exception as error:  # each library has errors of its own for what is damaged
             return unfinished(data, f"cannot be unpacked: {error}")
         if self.inner.grows and (plain.count(b"\n") > MAX_ROWS or sum(map(plain.count, b",;\t|")) > MAX_CELLS):
@@ -90,6 +92,8 @@ class Packed:
         """Return what is packed, as much as can be unpacked."""
         try:
             return unpacked(data, self._codec)
+        except MemoryError:
+            raise
         except Exception:  # what is damaged equals nothing
             return b""
 

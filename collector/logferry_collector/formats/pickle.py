@@ -51,12 +51,16 @@ class Pickle:
             return unparsed(data, f"not a pickle: {error}")
         except RecursionError:
             return refused(data, "nested too deep")
+        except MemoryError:
+            raise
         except Exception as error:  # the machine raises anything for a program that makes no sense
             return unparsed(data, f"not a pickle: {str(error)[:200]}")
         try:
             found = Meaning().value(program)
         except RecursionError:
             return refused(data, "nested too deep")
+        except MemoryError:
+            raise
         except Exception as error:  # records that fit no library's way to keep its data fail in any way
             return refused(data, str(error)[:200] if isinstance(error, ValueError) else f"no data: {error!r:.200}")
         return _rows(found, content) if isinstance(found, Table) else whole(data, found, content.reading)

@@ -58,6 +58,8 @@ def settings_of(data: bytes) -> dict[str, Any]:
     """Return the map that YAML holds, an empty one where it is none of plain data."""
     try:
         found = _values(data)
+    except MemoryError:
+        raise
     except Exception:  # of what is no YAML, or not readable here, nothing is taken
         return {}
     return found[0] if len(found) == 1 and isinstance(found[0], dict) else {}
