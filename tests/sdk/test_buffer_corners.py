@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from logferry import diagnostics
+from logferry import buffer, diagnostics
 from logferry.buffer import Buffer, frame
 from logferry.events import DEBUG, END, INFO, RESULT, SYSTEM, pack_event
 from logferry.leftovers import Slice, read_dead
@@ -54,6 +55,29 @@ def test_a_run_that_is_ended_by_a_signal_inside_of_a_roll_keeps_its_last_records
     while not ended:
         logged.run.info("Tick", ballast=BALLAST)
     assert _names(root)[-3:] == ["Last words", RESULT, END]
+
+
+def test_at_each_step_of_a_roll_another_thread_appends_where_the_shipper_will_still_come(
+    logged: Logged, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = logged.hot.write  # as a thread has it that was stopped right before its call
+    taken, shipped = [], list[str]()
+
+    def elsewhere(point: str) -> None:
+        for way, write in (("earlier", earlier), ("present", logged.hot.write)):
+            with contextlib.suppress(ValueError):
+                write(frame(pack_event(0, INFO, f"{way} at {point}", None, {})))
+                taken.append(f"{way} at {point}")
+        shipped.extend(event[2] for event in logged.events())
+
+    monkeypatch.setattr(buffer, "passed", elsewhere)
+    ticks = 0
+    while not taken:
+        logged.run.info("Tick", ballast=BALLAST)
+        ticks += 1
+    assert taken == ["present at roll.shown"]
+    assert shipped == ["Tick"] * (ticks - 1) + taken
+    assert _names(root) == [*shipped, "Tick"]
 
 
 def test_a_spare_too_small_for_a_large_event_leaves_no_file_behind(logged: Logged, root: Path) -> None:
