@@ -96,6 +96,7 @@ def stop(point):
     time.sleep(60)
 buffer.passed = segment.passed = stop
 def spin():
+  ending.wait()  # or the spool is full before, and no segment is made any more
   while True: run.info('Spin', x='x' * 5000)
 class Late:
   call = staticmethod(call)
