@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, compress
+from functools import partial
+from itertools import accumulate, chain, compress, islice
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from logferry_agent.shapes import Alike, Shapes
 # What stands before and after each line of a run.
 Frame = Callable[[RunLogs], tuple[str, str]]
 _key = itemgetter(0)
+# So many blocks are held of what is unpacked for its last lines, and only the last of them taken apart.
+_AT_ONCE = 64
 
 
 class Page(NamedTuple):
@@ -127,8 +130,8 @@ def _last_pages(run: RunLogs, files: Files, view: View, least: int, *, timed: bo
     for log, content in files:
         if log.packed and least <= 0:
             break
-        shown = (view.page(run, block, timed=timed) for block in content)
-        for page in reversed(_last(shown, least)) if log.packed else shown:
+        shown = partial(view.page, run, timed=timed)
+        for page in _last(content, shown, least) if log.packed else map(shown, content):
             found.appendleft(page)
             # One more than is needed: where streams are merged, the order goes by the times before as well.
             if least <= 0:
@@ -137,15 +140,20 @@ def _last_pages(run: RunLogs, files: Files, view: View, least: int, *, timed: bo
     return list(found)
 
 
-def _last(pages: Iterable[Page], least: int) -> deque[Page]:
-    kept: deque[Page] = deque()
-    beyond = -least
+def _last(content: Iterator[bytes], shown: Callable[[bytes], Page], least: int) -> list[Page]:
+    """Return the same of what can be read forwards only, from the last page to the first."""
+    found: list[Page] = []
+    while blocks := list(islice(content, _AT_ONCE)):
+        found = list(_enough(chain(map(shown, reversed(blocks)), found), least))
+    return found
+
+
+def _enough(pages: Iterable[Page], least: int) -> Iterator[Page]:
     for page in pages:
-        kept.append(page)
-        beyond += len(page.lines)
-        while beyond > len(kept[0].lines):
-            beyond -= len(kept.popleft().lines)
-    return kept
+        yield page
+        if least <= 0:
+            return
+        least -= len(page.lines)
 
 
 def merged(streams: Sequence[Iterator[Page]]) -> Iterator[list[str]]:

@@ -207,9 +207,14 @@ def run(tmp_path: Path) -> RunLogs:
     return RunLogs("exp", "run1", tmp_path)
 
 
-@pytest.mark.parametrize("options", [{}, {"grep": "n=[0-9]*77 "}, {"grep": "n=3999"}, {"until": "2025-07-30T13:03"}])
-def test_the_last_lines_are_the_last_of_all(run: RunLogs, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("at_once", [1, 3, 64])
+@pytest.mark.parametrize("options", [{}, {"grep": "n=[0-9]*77,"}, {"grep": "n=3999"}, {"until": "2025-07-30T13:03"}])
+def test_the_last_lines_are_the_last_of_all(
+    run: RunLogs, options: dict[str, Any], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logferry_agent.pages._AT_ONCE", at_once)
     shown = [one for lines in read_runs([run], view(**options)) for one in lines]
+    assert shown
     for count in (0, 1, 10, 1_500, 3_001, 20_000):
         assert last_lines(from_the_end([run]), view(**options), count) == shown[len(shown) - min(count, len(shown)) :]
 
@@ -223,6 +228,27 @@ def test_the_last_lines_are_read_from_the_end(
     monkeypatch.setattr("logferry_agent.logset.blocks", lambda path: opened.append(path) or iter(()))
     assert len(last_lines(from_the_end([run]), view(), 1_000)) == 1_000
     assert (opened, capsys.readouterr().err) == ([], "")
+
+
+@pytest.mark.parametrize(("at_once", "pages"), [(3, 4), (64, 2)])
+def test_of_a_packed_file_little_more_than_the_last_lines_is_taken_apart(
+    run: RunLogs, monkeypatch: pytest.MonkeyPatch, at_once: int, pages: int
+) -> None:
+    """Of each piece of several blocks the last page and one more."""
+    for path in (run.path / "node7.jsonl", *run.path.glob("node8*")):
+        path.unlink()
+    shown = [one for lines in read_runs([run], view()) for one in lines]
+    taken: list[bytes] = []
+    real = View.page
+
+    def page(self: View, run: RunLogs, block: bytes, **options: Any) -> Page:
+        taken.append(block)
+        return real(self, run, block, **options)
+
+    monkeypatch.setattr(View, "page", page)
+    monkeypatch.setattr("logferry_agent.pages._AT_ONCE", at_once)
+    assert last_lines(from_the_end([run]), view(), 10) == shown[-10:]
+    assert len(taken) <= pages
 
 
 @pytest.mark.parametrize("packing", [None, "zstd"])
