@@ -97,9 +97,10 @@ class Answers:
         except sqlite3.Error as error:  # no room: the next agent would not know of it
             return {"error": f"the level cannot be kept: {said(error)}"}
         self._filters().override(experiment, run, number)
+        # Before anybody is told: the connections of those who rest show then that they are gone.
+        told = [one for one in self._producers if one.identity and one.run[0] == experiment and run in {"", one.run[1]}]
         if self.receiver:
             self.receiver.push_levels()
-        told = [one for one in self._producers if one.identity and one.run[0] == experiment and run in {"", one.run[1]}]
         return {"experiment": experiment, "run": run or None, "level": number, "producers": len(told)}
 
 

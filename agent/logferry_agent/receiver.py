@@ -24,6 +24,7 @@ from logferry import wire
 from logferry.killpoints import passed
 from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Answer, Producer, Producers, Refused, Run, Taken
+from logferry_agent.rouse import Rouse
 
 _log = logging.getLogger(__name__)
 # Plain numbers: joining two flags of an enum takes longer than sending a part.
@@ -80,6 +81,7 @@ class Receiver:
         self._taken_bytes = 0
         self._took = False  # anything, since reading rested
         self._questions: set[asyncio.Task[None]] = set()
+        self._rouse = Rouse(wire.rouse_path(address))
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -87,6 +89,7 @@ class Receiver:
         self._fd = int(self._socket.fd)
         self._loop.add_reader(self._fd, self._again)
         self._again()
+        self._rouse.renew()
 
     def stop(self) -> None:
         self._closing = True
@@ -96,6 +99,7 @@ class Receiver:
                 handle.cancel()
         for question in self._questions:
             question.cancel()
+        self._rouse.close()
         self._socket.close()
         self._context.term()
 
@@ -132,11 +136,12 @@ class Receiver:
         self._again()
 
     def push_levels(self) -> None:
-        """Tell every connected producer whose level has changed."""
+        """Tell every connected producer whose level has changed; who rests comes and is told."""
         for one in self._producers:
             level = self._hooks.level_for(*one.run)
             if one.identity and not one.greet and level != one.level and self._send_to(one, wire.Level(one.id, level)):
                 one.level = level
+        self._rouse.renew()
         self._again()
 
     def reachable(self, one: Producer) -> bool:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 # In one round of upkeep. Under load the pages would soon be taken again, and faulted in one by one.
 _LITTLE_BYTES = 256 << 10
+# Three minutes: in the first the files of silent runs are closed, after two their producers let their connections go.
+_ROUNDS = 36
 
 
 class Slack:
     """Knows from the journal's position, told once in a round, when there may be something to give back."""
 
     def __init__(self) -> None:
-        self._last = self._given_back_at = 0
+        self._last = self._still = 0
 
     def is_due(self, position: int) -> bool:
-        """Say whether little came in this round, and anything since memory was given back."""
+        """Say whether little came in this round, and anything in the last minutes."""
         came, self._last = position - self._last, position
-        if came >= _LITTLE_BYTES or position == self._given_back_at:
-            return False
-        self._given_back_at = position
-        return True
+        self._still = 0 if came else self._still + 1
+        return came < _LITTLE_BYTES and self._still <= _ROUNDS
 
 
 def give_back() -> None:

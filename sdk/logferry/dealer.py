@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 
 import zmq
@@ -18,11 +19,16 @@ _IN, _NOW, _MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDM
 
 
 class Dealer:
-    """A connected socket; used by one thread. `blocked`: a frame of this turn found no room, or no connection."""
+    """A socket that is connected unless it rests; used by one thread.
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._socket = socket
-        self.blocked = False
+    `blocked`: a frame of this turn found no room, or no connection.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
+        self._socket, self._address = socket, address
+        self._rouse: int | None = None
+        self.blocked = self.rests = False
+        socket.connect(address)
 
     def send(self, frame: wire.Frame) -> bool:
         """Hand a frame over; False, and nothing was sent, where it would have to wait."""
@@ -53,10 +59,55 @@ class Dealer:
         poller = zmq.Poller()
         poller.register(bell.fileno(), zmq.POLLIN)
         poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if self.blocked else zmq.POLLIN)
-        found = poller.poll(ceil(seconds * 1000))
-        if any(source == bell.fileno() for source, _ in found):
+        if self._rouse is not None:
+            poller.register(self._rouse, zmq.POLLIN)
+        found = dict(poller.poll(ceil(seconds * 1000)))
+        if bell.fileno() in found:
             bell.hear()
+        if self._rouse in found:  # it hung up
+            self.stay()
         return bool(found)
+
+    @property
+    def is_rousable(self) -> bool:
+        return self._rouse is not None
+
+    def be_rousable(self) -> bool:
+        """Have `wait` end when the agent rouses all; return whether it can."""
+        self.stay()
+        with suppress(OSError):
+            self._rouse = os.open(wire.rouse_path(self._address), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return self.is_rousable
+
+    def rest(self) -> None:
+        """Let the connection go, if an agent holds the other end of what rouses, and has since `be_rousable`."""
+        if self._is_held():
+            self._socket.disconnect(self._address)
+            self.rests = True
+        else:
+            self.stay()
+
+    def _is_held(self) -> bool:
+        try:
+            if self._rouse is not None:
+                os.read(self._rouse, 1)
+        except BlockingIOError:  # at an end of file nobody holds the other end
+            return True
+        except OSError:  # no FIFO
+            pass
+        return False
+
+    def close(self) -> None:
+        if self._rouse is not None:
+            os.close(self._rouse)
+            self._rouse = None
+
+    def stay(self) -> None:
+        """Be connected, and not roused any more."""
+        self.close()
+        if self.rests:
+            self.rests = False
+            self._socket.connect(self._address)
 
 
 @contextmanager
@@ -78,7 +129,10 @@ def connected(address: str) -> Iterator[Dealer]:
             socket.reconnect_ivl_max = 1000
             # An agent that comes back hears of this producer even when there is nothing to ship.
             socket.probe_router = 1
-            socket.connect(address)
-            yield Dealer(socket)
+            dealer = Dealer(socket, address)
+            try:
+                yield dealer
+            finally:
+                dealer.close()
     finally:
         context.term()

@@ -4,6 +4,7 @@ Two roots (see docs/configuration.md)::
 
     NODE/                        local to the node, private: mode 0700, owner checked, never a link
       agent.sock                 the agent's ROUTER socket
+      agent.rouse                the FIFO that wakes producers without a connection (see wire.py)
       agent.lock                 record lock of the running agent; holds its pid
       home                       the home that the agent serves, one line of UTF-8
       spool/<producer>/          one directory per producer; `.new-*` is not there yet (see spool.py)

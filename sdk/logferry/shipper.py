@@ -5,7 +5,7 @@ adopts. It ships the first event after a pause at once, and others within 5 ms w
 it gathers for longer (see company.py), unless much comes or somebody waits: each batch costs job and agent
 some hand-overs between threads, and a node full of training loops has no time for hundreds of them in a second. It goes
 back to where the agent says, prepares segments ahead of the calls, and sleeps when nothing happens; the next call or
-frame of the agent's wakes it.
+frame of the agent's wakes it. After two minutes it lets its connection go until then.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ _LARGE_BATCH_BYTES = 64 << 10
 # Whoever came past the level check before the thread fell asleep does not wake it: the first sleep is a short one, and
 # sees what such a call has left. Nothing else needs the end of a sleep.
 _NAP_S, _SLEEP_S = 1.0, 30.0
+# After so many full sleeps in a row a producer rests: ZeroMQ has an agent keep 50 KiB for a connection that carried
+# some dozens of frames, and more after hundreds. To let it go and connect again costs the agent less than a batch does.
+_SLEEPS = 4
 # Nothing acked for so long: the agent may be another one than the one that was greeted, or a greeting was lost. One
 # that is only busy has the more to do the more producers greet it again: each greeting doubles that time, and each ack
 # takes a tenth off. A new agent is not waited for: it asks who is there.
@@ -91,6 +94,7 @@ class Shipper:
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
         self._told = False
         self._rested = False  # slept, and nothing happened
+        self._sleeps, self._welcomed = 0, False
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -177,8 +181,27 @@ class Shipper:
                 self._tell_silence(now - heard)
             wait_s, for_news = self._timeout(dealer, now)
             self._rested = not dealer.wait(self._bell, wait_s, for_news=for_news) and self._buffer.asleep
+            self._rest(dealer, wait_s)
         self._do_tasks()
         self._ship(dealer, monotonic())
+
+    def _rest(self, dealer: Dealer, slept_s: float) -> None:
+        """Let the connection go after a long silence; with whatever happens then, connect again (see wire.py)."""
+        if not self._rested:
+            self._sleeps = 0
+            if dealer.rests:
+                dealer.stay()
+                # It asks who this is as soon as the connection is there.
+                self._greeted, self._hello_at, self._patience_s = False, monotonic(), _PATIENCE_S
+        elif dealer.rests:
+            return
+        elif dealer.is_rousable and self._welcomed:
+            dealer.rest()
+        elif slept_s >= _SLEEP_S:
+            self._sleeps += 1
+            if self._sleeps == _SLEEPS and self._about["spool"] != "memory" and dealer.be_rousable():
+                self._welcomed = False
+                dealer.send(wire.Hello(self._producer, self._buffer.head.acked_through, self._about))
 
     def _tell_silence(self, seconds: float) -> None:
         """Say once that nobody takes the events, if nobody does for so long."""
@@ -267,6 +290,7 @@ class Shipper:
 
     def _on_welcome(self, frame: wire.Welcome) -> None:
         self._greeted, self._window = True, max(frame.window, 1)
+        self._welcomed = True
         self._waiting_since = monotonic()
         self._on_level(frame)
         found = self._buffer.rewind(frame.expected)

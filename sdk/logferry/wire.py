@@ -22,6 +22,10 @@ Layout (version 1)::
       ask    [1, verb, arguments]                     verb: str, arguments: map
       answer [1, arguments]                           arguments: map
 
+A producer without anything to say for minutes may rest: it opens `rouse_path`, says hello once more, and disconnects
+after the welcome if the FIFO is still held open. From then on whatever it would have been told makes that hang up, and
+a hang-up, like an event of its own, has it connect again. So each level is told by the welcome, or after it.
+
 Invariants: a payload is at most `MAX_PAYLOAD_BYTES`, except to hold one whole event; a header at most
 `MAX_HEADER_BYTES`, but for an answer, which may list thousands of producers; `count` is between 1 and
 `MAX_COUNT` and never more than payload bytes / 16, the least size of a record. Input is untrusted: whatever does
@@ -33,6 +37,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
@@ -140,6 +145,11 @@ _SHAPES = {
     kind: set(product((int,), *(one if isinstance(one, tuple) else (one,) for one in types)))
     for kind, (_, types) in _FORMS.items()
 }
+
+
+def rouse_path(address: str) -> Path:
+    """Return where the FIFO lies that an agent at `address` holds open, and that hangs up to wake who rests."""
+    return Path(address.removeprefix("ipc://")).with_suffix(".rouse")
 
 
 def window(producers: int) -> int:
