@@ -19,8 +19,8 @@ from node import BenchNode
 import logferry
 
 FORKS, TRAINERS = 4, 8
-# By then an agent has closed the files of silent runs and given memory back.
-REST_S = 45.0
+# By then silent producers have let their connections go, and an agent has closed files and given memory back.
+REST_S = 135.0
 
 # Steps of about a millisecond of work; logs one event a step in two of four phases. Prints steps by phase.
 TRAIN = """
