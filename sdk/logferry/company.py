@@ -1,6 +1,6 @@
 """What a producer can see of its node: who else logs there, and whether an agent serves it.
 
-From the first, looked at once a second, follows for how long each producer gathers events before it ships them.
+From the first, looked at each second or few, follows for how long each producer gathers events before it ships them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ _ALONE_S = 0.005
 # All producers of a node together ship about 16 batches a second, until that would make one wait for too long: the
 # agent's work for them, and its syncs' interrupts, are taken from the same processors as the jobs' own.
 _SHARE_S = 0.06
-_LONGEST_S = 0.5
-# Whoever has so many neighbours gathers as long as anybody does: nothing more need be looked at.
+_LONG_S = 0.5
+# Seven hundred that gather for so long are as many as an agent on two cores serves without delay: more gather longer.
+_CROWD_SHARE_S, _LONGEST_S = _LONG_S / 700, 0.75
+# Where the file system does not count them, no more are looked for: whoever has so many neighbours gathers for long.
 _MANY = 16
-# To look takes a sixth of what a batch costs the job.
-_LOOK_S = 1.0
+# To look takes a sixth of what a batch costs the job, so no more than one batch in so many has it looked.
+_LOOK_S, _BATCHES = 1.0, 8
 
 
 class Company:
@@ -32,12 +34,13 @@ class Company:
     def batch_s(self, now: float) -> float:
         """Return that in seconds; `now` is monotonic."""
         if now >= self._look_at:
-            self._look_at, self._batch_s = now + _LOOK_S, batch_s(producers(self._node))
+            self._batch_s = batch_s(producers(self._node))
+            self._look_at = now + max(_LOOK_S, _BATCHES * self._batch_s)
         return self._batch_s
 
 
 def producers(node: NodeDir) -> int:
-    """Return how many producers have a spool on the node, at most 16.
+    """Return how many producers have a spool on the node; at most 16 where the file system does not count them.
 
     A name with a dot is no producer's: it is being made or removed, or could not be read and is kept. Whether the
     others live is not asked: closing the lock file of another run of this process would drop its lock.
@@ -45,7 +48,7 @@ def producers(node: NodeDir) -> int:
     try:
         links = os.stat(node.spool).st_nlink - 2  # negative where the file system does not count them
         if links == 1 or links >= _MANY:
-            return min(links, _MANY)
+            return links
         with os.scandir(node.spool) as entries:
             return max(1, sum(not entry.name.startswith(".") for entry in islice(entries, _MANY)))
     except OSError:
@@ -54,7 +57,9 @@ def producers(node: NodeDir) -> int:
 
 def batch_s(producers: int) -> float:
     """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
-    return _ALONE_S if producers < 2 else min(_SHARE_S * producers, _LONGEST_S)
+    if producers < 2:
+        return _ALONE_S
+    return min(max(min(_SHARE_S * producers, _LONG_S), _CROWD_SHARE_S * producers), _LONGEST_S)
 
 
 def has_agent(node: NodeDir) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,36 +37,42 @@ def test_spools_that_are_kept_made_or_removed_are_no_company(node: NodeDir) -> N
     assert company.producers(node) == 1
 
 
-def test_no_more_than_sixteen_are_counted(node: NodeDir) -> None:
-    make(node, *(f"p{number}" for number in range(15)))
-    assert company.producers(node) == 15
-    make(node, *(f"q{number}" for number in range(100)))
-    assert company.producers(node) == 16
+def test_a_thousand_are_counted_at_a_glance(node: NodeDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(node, *(f"p{number}" for number in range(1000)))
+    monkeypatch.setattr(company, "os", SimpleNamespace(stat=os.stat))  # nothing but that is asked
+    assert company.producers(node) == 1000
 
 
-def test_a_file_system_that_counts_no_links_is_looked_into(node: NodeDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_counts_no_links_is_looked_into_up_to_sixteen(
+    node: NodeDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(node, "a", "b", ".bad-c")
     found = os.stat(node.spool)
     without_links = os.stat_result((*found[:3], 1, *found[4:]))
     monkeypatch.setattr(company.os, "stat", lambda _: without_links)
     assert company.producers(node) == 2
+    make(node, *(f"q{number}" for number in range(100)))
+    assert company.producers(node) == 16
 
 
 def test_a_directory_that_is_not_there_holds_nobody_else(root: Path) -> None:
     assert company.producers(NodeDir(root / "nowhere")) == 1
 
 
-def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_half_a_second() -> None:
-    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16)]
-    assert waits == [0.005, 0.005, 0.12, 0.24, 0.48, 0.5, 0.5]
+def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_three_quarters_of_a_second() -> None:
+    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16, 700, 1050, 5000)]
+    assert waits == [0.005, 0.005, 0.12, 0.24, 0.48, 0.5, 0.5, 0.5, 0.75, 0.75]
 
 
-def test_a_producer_looks_around_once_a_second(node: NodeDir) -> None:
+def test_a_producer_looks_around_once_a_second_and_once_in_eight_batches(node: NodeDir) -> None:
     company_of = company.Company(node)
     assert company_of.batch_s(now=5.0) == 0.005
     make(node, *(f"p{number}" for number in range(15)))
     assert company_of.batch_s(now=5.9) == 0.005
     assert company_of.batch_s(now=6.0) == 0.5
+    make(node, *(f"q{number}" for number in range(1500)))
+    assert company_of.batch_s(now=9.9) == 0.5
+    assert company_of.batch_s(now=10.0) == 0.75
 
 
 def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
