@@ -21,6 +21,9 @@ from logferry_agent.segment import EVENTS, HELLO, Entry
 
 Run: TypeAlias = tuple[str, str]
 
+# So many that what each of them costs is what the agent costs.
+_CROWD = 64
+
 _ID = re.compile(r"[a-z0-9]{8,12}")
 # Every row costs memory and a place in each segment's header; a node runs a thousand producers at a time.
 MAX_PRODUCERS = 100_000
@@ -78,6 +81,7 @@ class Producer:
     durable: int = 0
     written: int = 0
     told: tuple[int, int] = (-1, -1)
+    awaited: int = 0  # somebody waits for all up to this to be durable
     identity: bytes | None = None
     greet: bool = False
     level: int | None = None
@@ -128,6 +132,10 @@ class Producers:
         self._rows: dict[str, Producer] = {}
         self._runs: dict[Run, set[str]] = {}
         self._changed: set[str] = set()
+        # In a crowd, those of whom more is durable than they were told, since this tick of `age` or the one before:
+        # one ack that says written too costs the agent and the job half of what two do.
+        self._fresh: set[str] = set()
+        self._old: set[str] = set()
         self.connected = 0
         # Kept, because a thousand rows are much to look through several times a second.
         self.unsealed: set[str] = set()
@@ -142,6 +150,10 @@ class Producers:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def is_crowd(self) -> bool:
+        return self.connected >= _CROWD
 
     def get(self, producer: str) -> Producer | None:
         return self._rows.get(producer)
@@ -208,7 +220,8 @@ class Producers:
             if one and entry.kind == EVENTS:
                 one.durable = entry.first + entry.events - 1
             if one:
-                self._changed.add(one.id)
+                can_wait = self.is_crowd and not one.greet and one.awaited <= one.told[0]
+                (self._fresh if can_wait else self._changed).add(one.id)
 
     def take_written(self, written: dict[str, int]) -> None:
         """Note what is in the runs' files, checkpointed."""
@@ -216,7 +229,24 @@ class Producers:
             one = self._rows.get(name)
             if one:
                 one.written = max(one.written, number)
-                self._changed.add(one.id)
+                self._fresh.discard(name)
+                self._old.discard(name)
+                self._changed.add(name)
+
+    def wait(self, one: Producer) -> None:
+        """Note that somebody waits for what was taken to be durable."""
+        one.awaited = one.next - 1
+        self._changed.add(one.id)
+
+    @property
+    def held_back(self) -> bool:
+        """Say whether some are not told yet what is durable."""
+        return bool(self._fresh or self._old)
+
+    def age(self) -> None:
+        """Have those told who were not at the last call."""
+        self._changed |= self._old
+        self._old, self._fresh = self._fresh, set()
 
     def take_settled(self, producers: Iterable[str]) -> None:
         """Note whose seal is in the run's file, checkpointed."""
@@ -273,7 +303,8 @@ class Producers:
 
     def retire(self, one: Producer) -> None:
         del self._rows[one.id]
-        self._changed.discard(one.id)
+        for names in (self._changed, self._fresh, self._old):
+            names.discard(one.id)
         names = self._runs[one.run]
         names.discard(one.id)
         if not names:

@@ -34,7 +34,9 @@ _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _SHORTEST_TURN_S, _LONGEST_TURN_S = 0.002, 0.02
 # A turn costs several hand-overs between threads, whatever it brings. Producers in such a crowd gather for far longer
 # before they ship, so reading rests for a moment after each turn that has taken all there was.
-_CROWD, _GATHER_S = 64, 0.02
+_GATHER_S = 0.02
+# After so long, and at the latest after twice that, what became durable is told though it is not written yet.
+_OLD_S = 0.25
 # More than this queued for the journal only moves the queue from the producers' spools into memory.
 QUEUE_BYTES = 32 << 20
 # Larger frames end the connection inside ZeroMQ, before memory is used for them.
@@ -77,6 +79,7 @@ class Receiver:
         self._turn: asyncio.Handle | None = None
         self._turn_asked_s = 0.0
         self._telling: asyncio.Handle | None = None
+        self._ageing: asyncio.Handle | None = None
         self._taken: list[Entry] = []  # in this turn, not yet given to the journal
         self._taken_bytes = 0
         self._took = False  # anything, since reading rested
@@ -94,7 +97,7 @@ class Receiver:
     def stop(self) -> None:
         self._closing = True
         self._loop.remove_reader(self._fd)
-        for handle in (self._turn, self._telling):
+        for handle in (self._turn, self._telling, self._ageing):
             if handle:
                 handle.cancel()
         for question in self._questions:
@@ -131,9 +134,16 @@ class Receiver:
             if self._send_to(one, frame):
                 self._producers.told(one, frame)
                 passed("ack.sent")
+        if self._producers.held_back and self._ageing is None:
+            self._ageing = self._loop.call_later(_OLD_S, self._age)
         if self._paused and (self._has_room() or self._journal.held):
             self._paused = False
         self._again()
+
+    def _age(self) -> None:
+        self._ageing = None
+        self._producers.age()
+        self._tell()
 
     def push_levels(self) -> None:
         """Tell every connected producer whose level has changed; who rests comes and is told."""
@@ -168,7 +178,7 @@ class Receiver:
                 self._journal.append(taken)
         if more:
             self._again()
-        elif self._took and self._producers.connected >= _CROWD:
+        elif self._took and self._producers.is_crowd:
             self._took = False
             # Meanwhile the descriptor may be readable all the time.
             self._loop.remove_reader(self._fd)
@@ -233,7 +243,10 @@ class Receiver:
         elif isinstance(frame, wire.Flush):
             one = self._producers.get(frame.producer)
             if one and one.identity == identity:
-                self._hooks.checkpoint(*one.run)
+                self._producers.wait(one)
+                if frame.written:
+                    self._hooks.checkpoint(*one.run)
+                self.tell()
         elif isinstance(frame, wire.Ask):
             self._ask(frame, identity)
         elif isinstance(frame, wire.Bad):

@@ -326,8 +326,8 @@ class Shipper:
             flush.target = self._buffer.count()
             self._flushes.append(flush)
         for flush in list(self._flushes):
-            if flush.written and not flush.asked and self._greeted and self._buffer.next_number > flush.target:
-                flush.asked = dealer.send(wire.Flush(self._producer))
+            if not flush.asked and self._greeted and self._buffer.next_number > flush.target:
+                flush.asked = dealer.send(wire.Flush(self._producer, flush.written))
             if (self.written if flush.written else self.durable) >= flush.target:
                 self._flushes.remove(flush)
                 flush.done.set()

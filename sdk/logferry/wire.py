@@ -9,7 +9,8 @@ Layout (version 1)::
       hello  [1, producer, acked_through, about]      about: map, what is constant for the producer (see `About`)
       batch  [1, producer, first, count, crc32]       payload: `count` spool records as they lie (see spool.py);
                                                       crc32 is over the payload; events are numbered from 1
-      flush  [1, producer]                            asks for a checkpoint of the run's files now
+      flush  [1, producer, written]                   somebody waits until what was shipped is durable, to be told at
+                                                      once, or (true) written: asks for a checkpoint of the run's files
     agent → producer
       welcome [1, producer, expected, level, window, written]   answer to hello: the number after the last that is
                                                       durable (what comes again is acked again), level in force or
@@ -77,6 +78,7 @@ class Batch(NamedTuple):
 
 class Flush(NamedTuple):
     producer: str
+    written: bool
 
 
 class Welcome(NamedTuple):
@@ -129,7 +131,7 @@ Frame: TypeAlias = Hello | Batch | Flush | Welcome | Ack | Nack | Who | Level | 
 _FORMS: dict[bytes, tuple[type[Any], tuple[Any, ...]]] = {
     b"hello": (Hello, (str, int, dict)),
     b"batch": (Batch, (str, int, int, int)),
-    b"flush": (Flush, (str,)),
+    b"flush": (Flush, (str, bool)),
     b"welcome": (Welcome, (str, int, (int, type(None)), int, int)),
     b"ack": (Ack, (str, int, int)),
     b"nack": (Nack, (str, int, str)),

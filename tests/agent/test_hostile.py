@@ -184,7 +184,7 @@ def test_floods_of_hellos_and_flushes_leave_others_their_turn(root: Path) -> Non
             await loud.greet(A)
             for _ in range(300):
                 await loud.say(wire.Hello(A, 0, ABOUT))
-                await loud.say(wire.Flush(A))
+                await loud.say(wire.Flush(A, True))
             await quiet.say(batch(B, 1))
             await quiet.acked(B, 1)
             assert len(built.producers) == 2

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 from logferry import wire
-from logferry_agent import receiver
+from logferry_agent import producers, receiver
 from support.fakefs import FakeFileSystem
 from support.intake import Client, Intake, batch, client, intake, until
 from support.journals import ABOUT, entries
@@ -67,7 +67,7 @@ def test_a_batch_from_nobody_is_asked_who_it_is(root: Path) -> None:
 @pytest.fixture
 def _in_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a rest of reading last until `_rest_is_over`."""
-    monkeypatch.setattr(receiver, "_CROWD", 1)
+    monkeypatch.setattr(producers, "_CROWD", 1)
     monkeypatch.setattr(receiver, "_GATHER_S", 10**6)
 
 
@@ -234,11 +234,61 @@ def test_written_is_told_with_the_acks_and_a_flush_asks_for_a_checkpoint(root: P
         await one.greet(A)
         await one.say(batch(A, 1, 4))
         await one.acked(A, 4)
-        await one.say(wire.Flush(A))
+        await one.say(wire.Flush(A, True))
         await until(lambda: built.checkpoints)
         assert built.checkpoints == [("exp", "run")]
         built.receiver.take_written({A: 4})
         assert await one.hear() == wire.Ack(A, 4, 4)
+
+    play(root, scene)
+
+
+@pytest.fixture
+def _acks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producers, "_CROWD", 1)
+    monkeypatch.setattr(receiver, "_OLD_S", 60.0)
+
+
+@pytest.mark.usefixtures("_acks_wait")
+def test_acks_wait_one_ack_says_that_events_are_durable_and_written(root: Path) -> None:
+    async def scene(built: Intake, one: Client) -> None:
+        await one.greet(A)
+        await one.say(batch(A, 1, 4))
+        await until(lambda: len(entries(built.journal)) == 2)
+        assert not await one.socket.poll(100)
+        built.receiver.take_written({A: 4})
+        assert await one.hear() == wire.Ack(A, 4, 4)
+
+    play(root, scene)
+
+
+@pytest.mark.usefixtures("_acks_wait")
+@pytest.mark.parametrize("durable_before", [False, True])
+def test_acks_wait_whoever_waits_for_durable_is_told_at_once(root: Path, *, durable_before: bool) -> None:
+    async def scene(built: Intake, one: Client) -> None:
+        await one.greet(A)
+        for number in (1, 2):  # for the second time as for the first
+            await one.say(batch(A, number))
+            if durable_before:
+                await until(lambda: len(entries(built.journal)) == number + 1)  # noqa: B023
+            await one.say(wire.Flush(A, False))
+            assert await one.hear() == wire.Ack(A, number, 0)
+        assert built.checkpoints == []
+
+    play(root, scene)
+
+
+def test_acks_wait_what_is_not_written_for_long_is_acked_all_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers, "_CROWD", 1)
+    monkeypatch.setattr(receiver, "_OLD_S", 0.02)
+
+    async def scene(_: Intake, one: Client) -> None:
+        await one.greet(A)
+        for number in (1, 2):
+            await one.say(batch(A, number))
+            assert await one.hear() == wire.Ack(A, number, 0)
 
     play(root, scene)
 

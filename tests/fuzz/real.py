@@ -81,7 +81,7 @@ def _frames(directories: list[Path]) -> list[list[bytes]]:
             assert isinstance(piece, leftovers.Slice)
             crc32 = zlib.crc32(piece.payload)
             frames.append(wire.Batch(directory.name, piece.first, piece.events, crc32, piece.payload))
-        frames.append(wire.Flush(directory.name))
+        frames.append(wire.Flush(directory.name, True))
     frames += [wire.Ask("status", {}), wire.Ask("level", {"experiment": "exp", "run": "", "level": "INFO"})]
     return [wire.encode(frame) for frame in frames]
 

@@ -277,3 +277,14 @@ def test_in_company_too_much_is_shipped_at_once_and_whoever_waits_is_served(
     waiting = threading.Thread(target=in_company.flush, kwargs={"timeout": 5})
     waiting.start()
     agent.until(lambda: not waiting.is_alive())
+
+
+@pytest.mark.parametrize("until", ["durable", "written"])
+def test_the_agent_is_told_that_somebody_waits_and_for_what(run: Run, agent: FakeAgent, until: str) -> None:
+    run.info("Last")
+    waiting = threading.Thread(target=run.flush, args=(until, 0.5))
+    waiting.start()
+    said = agent.until(lambda: [frame for frame in agent.frames if isinstance(frame, wire.Flush)])
+    assert said == [wire.Flush(agent.batches[0].producer, until == "written")]
+    assert agent.names[-1] == "Last"  # before that
+    agent.until(lambda: not waiting.is_alive())

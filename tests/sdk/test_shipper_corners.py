@@ -140,7 +140,7 @@ def test_frames_that_make_no_sense_are_passed_over(agent: FakeAgent, home: Path)
         agent.send(wire.Ack("somebody", 10**9, 10**9))
         agent.send(wire.Ack(producer, 10**15, 0))
         agent.send(wire.Nack(producer, 10**15, "expected"))
-        agent.send(wire.Flush(producer))
+        agent.send(wire.Flush(producer, True))
         run.info("Goes on")
         agent.until(lambda: "Goes on" in agent.names)
 
