@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -74,8 +75,8 @@ class CurrentFile:
         await self.commit(*await self._place.run(salvage, *files))
         self.offset, self._tail = self.saved.offset, self.saved.tail
 
-    async def write(self, data: bytes, *, sync: bool = False, cut: bool = False) -> None:
-        """Write at `offset`; `sync`: and sync it, in one call, with `cut` as there.
+    async def write(self, data: bytes, *, sync: bool = False) -> None:
+        """Write at `offset`; `sync`: and sync it, where one call does both.
 
         Raises:
             Lost: the file is not ours any more.
@@ -83,11 +84,12 @@ class CurrentFile:
 
         """
         file = self._file or await self._opened()
-        self._is_synced = False
-        if sync:
-            await self._place.run(file.write_and_sync, data, cut and self._may_exceed)
-            self._synced(cut=cut)
+        if sync and self._is_synced and file.is_named:
+            self._is_synced = False
+            await self._place.run(partial(file.write, data, sync=True))
+            self._is_synced = True
         else:
+            self._is_synced = False
             await self._handle(file).write(data)
         self.offset += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
@@ -106,10 +108,7 @@ class CurrentFile:
         self._is_synced = False
         if exceeds:
             await self._place.run(self._file.cut, self.offset)
-        await self._place.run(self._file.sync, self.offset)
-        self._synced(cut=cut)
-
-    def _synced(self, *, cut: bool) -> None:
+        await self._place.run(self._file.sync)
         self._is_synced = True
         self._may_exceed = self._may_exceed and not cut
 

@@ -57,8 +57,20 @@ class FileSystem:
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
 
-    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
-        return os.pwritev(fd, buffers, offset)
+    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int, *, sync: bool = False) -> int:
+        """Write; `sync`: what was written is durable then, and the file's size, and nothing else of the file."""
+        if not sync:
+            return os.pwritev(fd, buffers, offset)
+        try:
+            return os.pwritev(fd, buffers, offset, os.RWF_DSYNC)
+        except (AttributeError, NotImplementedError):  # macOS, a kernel before 4.7
+            pass
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+        written = self.pwritev(fd, buffers, offset)
+        self.fdatasync(fd)
+        return written
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -127,8 +139,10 @@ class FileSystem:
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
-def write_all(fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
-    """Write all of `buffers` at `offset`, completing short writes; return how many bytes that was.
+def write_all(
+    fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], offset: int, *, sync: bool = False
+) -> int:
+    """Write all of `buffers` at `offset`, completing short writes; return how many bytes that was. `sync`: durably.
 
     Raises:
         OSError: as the call that failed; what was written before stays written.
@@ -136,7 +150,7 @@ def write_all(fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], of
     """
     start, left = offset, list(buffers)
     while left:
-        written = fs.pwritev(fd, left[:_MAX_BUFFERS], offset)
+        written = fs.pwritev(fd, left[:_MAX_BUFFERS], offset, sync=sync)
         if not written and any(map(len, left[:_MAX_BUFFERS])):
             raise OSError(errno.EIO, "a write returned 0 bytes")
         offset += written

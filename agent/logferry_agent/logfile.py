@@ -36,12 +36,17 @@ class LogFile:
         self.is_unproven = False  # whether only what is written next can tell whether it is ours
         self._unsynced = unsynced  # directories in which a name of ours may be new
 
-    def write(self, data: bytes) -> int:
-        """Write all of `data`, short writes completed; return how many bytes that is.
+    @property
+    def is_named(self) -> bool:
+        """Say whether a sync of its bytes is all that it needs."""
+        return not self._unsynced
+
+    def write(self, data: bytes, *, sync: bool = False) -> int:
+        """Write all of `data`, short writes completed; return how many bytes that is. `sync`: these are durable then.
 
         Raises:
             Lost: somebody removed the file, or cut it: writing on would leave a hole in it.
-            OSError: some or none of it was written, and `offset` is where it was.
+            OSError: some or none of it was written or synced, and `offset` is where it was.
 
         """
         found = self._fs.fstat(self._fd)
@@ -50,25 +55,17 @@ class LogFile:
         if self.is_unproven and not data.startswith(self._fs.pread(self._fd, len(data), self.offset)):
             raise Lost
         self.is_unproven = False
-        self.offset += write_all(self._fs, self._fd, [data], self.offset)
+        self.offset += write_all(self._fs, self._fd, [data], self.offset, sync=sync)
         passed("log.written")
         return len(data)
 
-    def write_and_sync(self, data: bytes, cut: bool) -> None:
-        """Do both in one call, and in between cut off what lies beyond if told to."""
-        self.write(data)
-        if cut:
-            self.cut(self.offset)
-        self.sync(self.offset)
-
-    def sync(self, offset: int) -> None:
-        """Sync the file, and the directories on the way to it if it is new; then `check`."""
+    def sync(self) -> None:
+        """Sync all of the file, and the directories on the way to it if it is new."""
         self._fs.fsync(self._fd)
         passed("log.synced")
         for directory in self._unsynced:
             self._fs.sync_directory(directory)
         self._unsynced = ()
-        self.check(offset)
         passed("log.durable")
 
     def check(self, offset: int, tail: bytes = b"", inode: int | None = None) -> None:

@@ -171,7 +171,7 @@ class Output:
                     # One in a turn of the loop: signals, frames, acks and timers get theirs however many write.
                     await asyncio.sleep(0)
             if chunk.data:
-                await self._file.write(chunk.data, sync=sync, cut=self._is_at_end)
+                await self._file.write(chunk.data, sync=sync)
         except Lost:
             await self._lost()
             return False

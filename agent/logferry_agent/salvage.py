@@ -117,7 +117,7 @@ def _in_file(fs: FileSystem, standing: Checkpoint, logs: Path, path: Path, varia
     fd = fs.open(path, os.O_RDWR | os.O_NONBLOCK)
     ours = LogFile(fs, path, fd, way_to(path, logs.parent))
     try:
-        ours.sync(size)
+        ours.sync()
         begin = max(0, size - TAIL_BYTES)
         return standing._replace(
             name=path.name,

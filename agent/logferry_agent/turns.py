@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from logferry_agent.output import Output
 
 # All outputs together have about 500 turns a second, until that would make one wait for too long: in such a crowd
-# producers gather for half a second, and what comes is hardly ever less than what came in all that time.
+# producers gather for half a second or more, and what comes is hardly ever less than what came in all that time.
 _SHARE_S = 0.002
 _LONGEST_S = 0.2
 _COUNTED_S = 1.0

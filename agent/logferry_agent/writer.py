@@ -94,7 +94,8 @@ class Writer:
         self.keep_bad, self.rendering = keep_bad, asyncio.Lock()
         self._journal, self._state = journal, state
         self._on_written, self._on_sealed, self._append_agent_event = on_written, on_sealed, append_agent_event
-        self._commits = Commits(state, self.least_position)
+        self._least = journal.oldest
+        self._commits = Commits(state, lambda: self._least)
         self._outputs: dict[Key, Output] = {}
         self._runs = Runs(about_of)
         self._turns = Turns(lambda: self.config.checkpoint_s, self._step)
@@ -148,7 +149,7 @@ class Writer:
         except TimeoutError:
             return self._left_over()
         finally:
-            self._journal.trim(self.least_position())
+            self._trim()
         return "" if settled else f"results not settled: {self._settler.problem}"
 
     def _unfinished(self) -> list[Output]:
@@ -186,6 +187,10 @@ class Writer:
         """Return the journal position from which on records are still needed."""
         needed = (output.backlog.first_needed() for output in self._outputs.values())
         return min([self._dispatcher.position, *(position for position in needed if position is not None)])
+
+    def _trim(self) -> None:
+        self._least = self.least_position()
+        self._journal.trim(self._least)
 
     def reconfigure(self, config: AgentConfig, filters: Filters) -> None:
         """Use another configuration: a line of text that is written once more from a checkpoint follows it too."""
@@ -301,7 +306,7 @@ class Writer:
             now = loop.time()
             if now >= next_trim:
                 next_trim = now + self.config.checkpoint_s
-                self._journal.trim(self.least_position())
+                self._trim()
             self._eager = {run: until for run, until in self._eager.items() if until > now}
             if self._eager:
                 self._dispatcher.hurry()

@@ -250,7 +250,7 @@ def _acks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_acks_wait")
-def test_acks_wait_one_ack_says_that_events_are_durable_and_written(root: Path) -> None:
+def test_in_a_crowd_one_ack_says_that_events_are_durable_and_written(root: Path) -> None:
     async def scene(built: Intake, one: Client) -> None:
         await one.greet(A)
         await one.say(batch(A, 1, 4))
@@ -264,7 +264,7 @@ def test_acks_wait_one_ack_says_that_events_are_durable_and_written(root: Path) 
 
 @pytest.mark.usefixtures("_acks_wait")
 @pytest.mark.parametrize("durable_before", [False, True])
-def test_acks_wait_whoever_waits_for_durable_is_told_at_once(root: Path, *, durable_before: bool) -> None:
+def test_in_a_crowd_whoever_waits_for_durable_is_told_at_once(root: Path, *, durable_before: bool) -> None:
     async def scene(built: Intake, one: Client) -> None:
         await one.greet(A)
         for number in (1, 2):  # for the second time as for the first
@@ -278,7 +278,7 @@ def test_acks_wait_whoever_waits_for_durable_is_told_at_once(root: Path, *, dura
     play(root, scene)
 
 
-def test_acks_wait_what_is_not_written_for_long_is_acked_all_the_same(
+def test_in_a_crowd_what_is_not_written_for_long_is_acked_all_the_same(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(producers, "_CROWD", 1)
