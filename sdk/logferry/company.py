@@ -6,6 +6,7 @@ From the first, looked at each second or few, follows for how long each producer
 from __future__ import annotations
 
 import os
+import zlib
 from itertools import islice
 
 from logferry.layout import NodeDir, is_own_node_dir
@@ -16,8 +17,8 @@ _ALONE_S = 0.005
 # agent's work for them, and its syncs' interrupts, are taken from the same processors as the jobs' own.
 _SHARE_S = 0.06
 _LONG_S = 0.5
-# Seven hundred that gather for so long are as many as an agent on two cores serves without delay: more gather longer.
-_CROWD_SHARE_S, _LONGEST_S = _LONG_S / 700, 0.75
+# Some seven hundred that gather for so long are as many as an agent on two cores serves without delay.
+_CROWD_SHARE_S, _LONGEST_S = 0.75 / 1000, 0.75
 # Where the file system does not count them, no more are looked for: whoever has so many neighbours gathers for long.
 _MANY = 16
 # To look takes a sixth of what a batch costs the job, so no more than one batch in so many has it looked.
@@ -25,18 +26,22 @@ _LOOK_S, _BATCHES = 1.0, 8
 
 
 class Company:
-    """Knows for how long a producer of `node` gathers events."""
+    """Knows for how long `producer` of `node` gathers events."""
 
-    def __init__(self, node: NodeDir) -> None:
+    def __init__(self, node: NodeDir, producer: str) -> None:
         self._node = node
         self._look_at = self._batch_s = 0.0
+        self._phase = zlib.crc32(producer.encode()) / (1 << 32)
 
-    def batch_s(self, now: float) -> float:
-        """Return that in seconds; `now` is monotonic."""
+    def batch_s(self, now: float, since_s: float) -> float:
+        """Return that in seconds; `now` is monotonic, `since_s` how long ago the last batch was shipped.
+
+        Of many that begin together each ships for the second time at a moment of its own, and stays there.
+        """
         if now >= self._look_at:
             self._batch_s = batch_s(producers(self._node))
             self._look_at = now + max(_LOOK_S, _BATCHES * self._batch_s)
-        return self._batch_s
+        return self._batch_s * self._phase if since_s > 2 * self._batch_s else self._batch_s
 
 
 def producers(node: NodeDir) -> int:

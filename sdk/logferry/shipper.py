@@ -86,7 +86,7 @@ class Shipper:
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
         self._own_level, self._where, self._node = own_level, where, node
-        self._company, self._batch_s = Company(node), 0.0
+        self._company, self._batch_s = Company(node, producer), 0.0
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
@@ -268,7 +268,8 @@ class Shipper:
             if found is None:
                 return
             if self._shipped_at != now:
-                self._shipped_at, self._batch_s = now, self._company.batch_s(now)
+                self._batch_s = self._company.batch_s(now, now - self._shipped_at)
+                self._shipped_at = now
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
             if not dealer.send(_batch(self._producer, found)):

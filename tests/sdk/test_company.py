@@ -60,19 +60,19 @@ def test_a_directory_that_is_not_there_holds_nobody_else(root: Path) -> None:
 
 
 def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_three_quarters_of_a_second() -> None:
-    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16, 700, 1050, 5000)]
+    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16, 600, 1000, 5000)]
     assert waits == [0.005, 0.005, 0.12, 0.24, 0.48, 0.5, 0.5, 0.5, 0.75, 0.75]
 
 
 def test_a_producer_looks_around_once_a_second_and_once_in_eight_batches(node: NodeDir) -> None:
-    company_of = company.Company(node)
-    assert company_of.batch_s(now=5.0) == 0.005
+    company_of = company.Company(node, "p")
+    assert company_of.batch_s(now=5.0, since_s=0.0) == 0.005
     make(node, *(f"p{number}" for number in range(15)))
-    assert company_of.batch_s(now=5.9) == 0.005
-    assert company_of.batch_s(now=6.0) == 0.5
+    assert company_of.batch_s(now=5.9, since_s=0.0) == 0.005
+    assert company_of.batch_s(now=6.0, since_s=0.0) == 0.5
     make(node, *(f"q{number}" for number in range(1500)))
-    assert company_of.batch_s(now=9.9) == 0.5
-    assert company_of.batch_s(now=10.0) == 0.75
+    assert company_of.batch_s(now=9.9, since_s=0.0) == 0.5
+    assert company_of.batch_s(now=10.0, since_s=0.0) == 0.75
 
 
 def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
@@ -82,3 +82,10 @@ def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
     assert company.has_agent(node)
     node.path.chmod(0o722)
     assert not company.has_agent(node)
+
+
+def test_after_a_pause_each_gathers_for_a_part_that_is_its_own(node: NodeDir) -> None:
+    make(node, *(f"p{number}" for number in range(1500)))
+    found = [company.Company(node, f"producer{number}").batch_s(now=5.0, since_s=1.6) for number in range(100)]
+    assert min(found) < 0.1 < 0.65 < max(found) < 0.75
+    assert company.Company(node, "p").batch_s(now=5.0, since_s=1.4) == 0.75
