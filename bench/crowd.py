@@ -20,7 +20,7 @@ import logferry
 
 FORKS, TRAINERS = 4, 8
 # By then silent producers have let their connections go, and an agent has closed files and given memory back.
-REST_S = 135.0
+REST_S = 165.0
 
 # Steps of about a millisecond of work; logs one event a step in two of four phases. Prints steps by phase.
 TRAIN = """
