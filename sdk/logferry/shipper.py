@@ -41,9 +41,8 @@ _PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 8.0
 _NEWS_S = 0.6
 # After a refusal that only time can mend.
 _PAUSE_S = 0.5
-_NO_AGENT_S = 10.0
 # One that runs may be busy: after a start with a thousand producers, or on a disk that hangs.
-_SILENT_AGENT_S = 60.0
+_NO_AGENT_S, _SILENT_AGENT_S = 10.0, 60.0
 # The agent renders a batch at a stretch: a thousand events are a few milliseconds that all others wait.
 _FRAME_BYTES = 128 << 10
 
@@ -92,9 +91,8 @@ class Shipper:
         self._greeted = False
         self._patience_s = _PATIENCE_S
         self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
-        self._told = False
-        self._rested = False  # slept, and nothing happened
-        self._sleeps, self._welcomed = 0, False
+        self._told = self._welcomed = self._rested = False  # rested: slept, and nothing happened
+        self._sleeps = 0
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -187,12 +185,13 @@ class Shipper:
 
     def _rest(self, dealer: Dealer, slept_s: float) -> None:
         """Let the connection go after a long silence; with whatever happens then, connect again (see wire.py)."""
-        if not self._rested:
+        if not self._rested or self._buffer.unread() or self._buffer.unacked_bytes() or self._flushes:
             self._sleeps = 0
             if dealer.rests:
-                dealer.stay()
-                # It asks who this is as soon as the connection is there.
+                # The agent asks who this is as soon as the connection is there.
                 self._greeted, self._hello_at, self._patience_s = False, monotonic(), _PATIENCE_S
+            if self._welcomed:  # else it may be the welcome that has come
+                dealer.stay()
         elif dealer.rests:
             return
         elif dealer.is_rousable and self._welcomed:
@@ -327,7 +326,9 @@ class Shipper:
             flush.target = self._buffer.count()
             self._flushes.append(flush)
         for flush in list(self._flushes):
-            if not flush.asked and self._greeted and self._buffer.next_number > flush.target:
+            if self._buffer.next_number <= flush.target:  # not shipped yet, or refused
+                flush.asked = False
+            elif not flush.asked and self._greeted:
                 flush.asked = dealer.send(wire.Flush(self._producer, flush.written))
             if (self.written if flush.written else self.durable) >= flush.target:
                 self._flushes.remove(flush)

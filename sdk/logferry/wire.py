@@ -78,7 +78,7 @@ class Batch(NamedTuple):
 
 class Flush(NamedTuple):
     producer: str
-    written: bool
+    written: bool = True
 
 
 class Welcome(NamedTuple):
@@ -147,6 +147,10 @@ _SHAPES = {
     kind: set(product((int,), *(one if isinstance(one, tuple) else (one,) for one in types)))
     for kind, (_, types) in _FORMS.items()
 }
+
+
+# As jobs say it whose version knows no other wait.
+_SHAPES[b"flush"].add((int, str))
 
 
 def rouse_path(address: str) -> Path:

@@ -257,3 +257,8 @@ def test_filters_remember_a_bounded_number_of_names() -> None:
 @pytest.mark.parametrize("path", ["\0", "/sys/fs/cgroup/\0", "/sys/fs/cgroup/../../etc", "x" * 4000])
 def test_a_cgroup_that_is_none_leaves_the_end_of_its_producer_unknown(path: str) -> None:
     assert Exits().how(ABOUT | {"pid": 1 << 22, "cgroup": path, "cgroup_inode": 1, "oom_kills": 0}) == {}
+
+
+def test_a_flush_of_a_job_that_knows_no_other_wait_asks_for_written() -> None:
+    old = [b"flush", msgpack.packb([wire.VERSION, A]), b""]
+    assert wire.decode(old) == wire.Flush(A, True)

@@ -302,3 +302,19 @@ def test_of_many_that_begin_together_each_ships_for_the_second_time_at_a_moment_
         agent.until(lambda: f"Tick {number}" in agent.names)  # noqa: B023
         times.append(time.monotonic())
     assert times[1] - times[0] < 0.9 < times[2] - times[1]
+
+
+def test_the_agent_is_told_again_once_what_it_refused_was_shipped_again(run: Run, agent: FakeAgent) -> None:
+    def told() -> int:
+        return sum(isinstance(frame, wire.Flush) for frame in agent.frames)
+
+    agent.until(lambda: "ExperimentStarted" in agent.names)
+    agent.acks = False
+    run.info("Last")
+    waiting = threading.Thread(target=run.flush, kwargs={"timeout": 10})
+    waiting.start()
+    agent.until(told)
+    agent.send(wire.Nack(agent.batches[-1].producer, agent.batches[-1].first, "full"))
+    agent.acks = True
+    agent.until(lambda: told() == 2)
+    agent.until(lambda: not waiting.is_alive())

@@ -163,3 +163,31 @@ def test_it_does_not_go_before_the_agent_has_answered_that_it_may(node_dir: Path
         rouse.close()
         agent.until(lambda: (run.finish(), True))
     agent.close()
+
+
+def test_it_stays_while_something_is_on_its_way(node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node_dir.mkdir(mode=0o700)
+    agent, rouse = FakeAgent(node_dir / "agent.sock"), Rouse(node_dir / "agent.rouse")
+    rouse.renew()
+    said: list[bool] = []
+    really = Dealer.be_rousable
+
+    def log_meanwhile(dealer: Dealer) -> bool:
+        if not said:  # before the welcome that lets it go
+            agent.acks = False
+            said.append(really(dealer))
+            run.info("Tick")
+            return said[0]
+        return really(dealer)
+
+    monkeypatch.setattr(Dealer, "be_rousable", log_meanwhile)
+    with logferry.init("exp", run_id="r") as run:
+        agent.until(lambda: "Tick" in agent.names, timeout_s=20)
+        agent.listen(0.5)  # ten sleeps
+        assert not RESTING
+        agent.acks = True
+        agent.until(lambda: not ship(run)._buffer.unacked_bytes(), timeout_s=20)
+        agent.until(rests, timeout_s=20)
+        rouse.close()
+        agent.until(lambda: (run.finish(), True))
+    agent.close()
