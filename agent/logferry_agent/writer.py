@@ -118,6 +118,7 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled."""
         begin = await self._patiently(lambda: self._state.call(self._state.dispatched))
+        self._least = max(begin, self._least)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._turns.run())
             group.create_task(self._dispatcher.run(begin))

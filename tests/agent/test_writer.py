@@ -111,6 +111,26 @@ def test_the_journal_is_trimmed_to_what_is_checkpointed(root: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_a_restart_reads_from_never_goes_back(root: Path) -> None:
+    """Else it gives out again what was said of runs whose checkpoints are forgotten with their files."""
+
+    async def live(first: int) -> list[int]:
+        async with rig(root, checkpoint_s=0.05) as one:
+            found = [one.state.dispatched()]
+            one.hello("aaaaaaaa")
+            for number in (first, first + 1):
+                one.steps("aaaaaaaa", number, number)
+                one.writer.checkpoint("exp", "run1")
+                await one.until(lambda: one.written.get("aaaaaaaa") == number)  # noqa: B023
+                found.append(one.state.dispatched())
+                await one.until(lambda: one.writer._least == one.journal.durable)
+        return found
+
+    found = asyncio.run(live(1)) + asyncio.run(live(3)) + asyncio.run(live(5))
+    assert found == sorted(found)
+    assert found[-1] > found[2] > found[0]
+
+
 def test_a_backlog_larger_than_memory_arrives_whole(root: Path, monkeypatch) -> None:
     monkeypatch.setattr("logferry_agent.dispatch._OUTPUT_BYTES", 2000)
     monkeypatch.setattr("logferry_agent.dispatch._PATIENCE_S", 0.0)
