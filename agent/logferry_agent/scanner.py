@@ -32,8 +32,12 @@ def every(block: bytes) -> bytes:
 
 
 def holding(needles: Needles) -> Hits:
-    """Return what finds the lines that hold a text of each group; all lines where there is no group."""
-    return _Holding(needles) if needles.groups else every
+    """Return what finds the lines that hold a text of each group; all lines where there is no group.
+
+    A group is left out in which `strstr` would end before the end of a text: what it would find is not all.
+    """
+    groups = [texts for texts in needles.groups if not any(b"\0" in text for text in texts)]
+    return _Holding(needles._replace(groups=groups)) if groups else every
 
 
 def matching(pattern: re.Pattern[str], needles: Needles) -> Hits:
@@ -104,6 +108,6 @@ def _spans_of(block: bytes, text: bytes) -> list[tuple[int, int]]:
     end = 0
     while (found := _strstr(start + end, text)) is not None:
         at = found - start
-        end = find(b"\n", at) + 1
+        end = find(b"\n", at) + 1 or len(block)
         spans.append((rfind(b"\n", 0, at) + 1, end))
     return spans

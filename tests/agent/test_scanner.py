@@ -38,6 +38,17 @@ def test_lines_with_a_text_of_each_group_are_given_once_and_in_order(
         assert rows_of(hits(block(rows))) == [row for row in rows if holds(row, groups)]
 
 
+def test_a_text_with_a_zero_byte_is_left_to_whoever_looks_at_the_lines() -> None:
+    rows = ["a needle", "a\0b needle", "none"]
+    assert rows_of(holding(Needles([[b"\0"]]))(block(rows))) == rows
+    assert rows_of(holding(Needles([[b"needle"], [b"a\0b", b"c"]]))(block(rows))) == rows[:2]
+    assert rows_of(matching(re.compile(r"\x00"), Needles([]))(block(rows))) == rows[1:2]
+
+
+def test_a_block_that_was_cut_off_is_searched_to_its_end() -> None:
+    assert holding(Needles([[b"needle"]]))(b"none\na needle") == b"a needle"
+
+
 def test_a_line_with_zero_bytes_hides_nothing_behind_it() -> None:
     rows = ["a needle", "a\0b needle", "\0", "none", "needle\0"]
     assert rows_of(holding(Needles([[b"needle"]]))(block(rows))) == [row for row in rows if "needle" in row]
