@@ -1,6 +1,6 @@
 """One output: a run's JSON lines, or its text rendering, on its way from the journal to a file.
 
-Order: write → fsync (file, and directory if new) → commit of the checkpoint → the file is still ours → the producers
+Order: write → sync (file, and directory if new) → commit of the checkpoint → the file is still ours → the producers
 are told, the journal may be trimmed. At any moment the backlog knows the journal positions of everything that is not
 safe so, and every failure has the same answer as a crash: go back to the checkpoint and write the same bytes at the
 same offsets again. That is also right after a failed fsync, when nothing says which of the pages are on disk, and for

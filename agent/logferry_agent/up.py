@@ -179,8 +179,9 @@ class Services:
         # One that ended by itself left what was logged since to another.
         if self._ended("agent") and not self._start_again("agent"):
             return kept
-        # Before it serves, SIGTERM ends it without any draining.
-        self._agent_answers(lambda: end.forced or time.monotonic() > limit)
+        # Before it serves, SIGTERM ends it without any draining; one that is there and busy needs time for that too.
+        served_by = (time.monotonic() + limit) / 2
+        self._agent_answers(lambda: end.forced or time.monotonic() > served_by)
         agent = self._running["agent"]
         agent.send_signal(signal.SIGTERM)
         forced = False
