@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import logferry
-from logferry import company, dealer, diagnostics, shipper, wire
+from logferry import dealer, diagnostics, shipper, wire
 from logferry.company import Company
 from logferry.run import Run
 from support.fakeagent import FakeAgent
@@ -290,18 +290,17 @@ def test_the_agent_is_told_that_somebody_waits_and_for_what(run: Run, agent: Fak
     agent.until(lambda: not waiting.is_alive())
 
 
-def test_of_many_that_begin_together_each_ships_for_the_second_time_at_a_moment_of_its_own(
+def test_the_company_is_told_how_long_ago_the_last_batch_was_shipped(
     in_company: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(company, "batch_s", lambda _: 1.0)
-    shipper = in_company._producer.shipper
-    shipper._company._look_at = shipper._company._phase = shipper._shipped_at = shipper._batch_s = 0.0
-    times: list[float] = []
-    for number in (1, 2, 3):
+    said: list[float] = []
+    monkeypatch.setattr(Company, "batch_s", lambda _, now, since_s: said.append(since_s) or 0.01)
+    began = time.monotonic()
+    for number in (1, 2):
         in_company.info(f"Tick {number}")
         agent.until(lambda: f"Tick {number}" in agent.names)  # noqa: B023
-        times.append(time.monotonic())
-    assert times[1] - times[0] < 0.9 < times[2] - times[1]
+        agent.listen(0.2)
+    assert 0.2 <= said[-1] <= time.monotonic() - began
 
 
 def test_the_agent_is_told_again_once_what_it_refused_was_shipped_again(run: Run, agent: FakeAgent) -> None:

@@ -197,8 +197,12 @@ def test_where_the_whole_home_is_full_agent_and_collector_go_on_and_say_so(node:
     disk.fill()
     assert node.run_job(SHORT, "r").returncode == 0
     wait_for("the log is held", lambda: "output" in held(node))
-    running.write_status(Home(node.home), {"up": True, "pid": collector.pid, "held": [{"what": "store"}]})
-    assert "store" in held(node)
+
+    def is_said() -> bool:
+        running.write_status(Home(node.home), {"up": True, "pid": collector.pid, "held": [{"what": "store"}]})
+        return "store" in held(node)
+
+    wait_for("there is room for what a collector says, which says it again and again itself", is_said)
     assert collector.poll() is None
     disk.empty()
     (row,) = wait_for("the result is there", lambda: node.asked("results"))
