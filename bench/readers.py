@@ -139,7 +139,8 @@ def _beside(name: str, root: Path, ours: list[str], theirs: list[str], goal: flo
 
 
 def _environment(root: Path) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
+    # With PYTHONUNBUFFERED a loop that prints takes more than twice as long, and ours does not.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("LOGFERRY_", "PYTHON"))}
     return {**env, "LOGFERRY_HOME": str(root / "home"), "LOGFERRY_NODE_DIR": str(root / "node"), "LC_ALL": "C.UTF-8"}
 
 
