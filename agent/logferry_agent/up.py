@@ -120,11 +120,13 @@ class Services:
 
     def _agent_answers(self, is_over: Callable[[], bool]) -> bool:
         """Wait until the agent answers; return whether it does."""
-        while ask(self.settings, "status", {}) is None:
-            if is_over() or self._ended("agent"):
+        while not self._ended("agent"):
+            if ask(self.settings, "status", {}) is not None:
+                return True
+            if is_over():
                 return False
             time.sleep(_POLL_S)
-        return True
+        return False
 
     def _start(self, verb: str) -> None:
         self._started_s[verb] = time.monotonic()
@@ -176,12 +178,17 @@ class Services:
 
     def _stop_agent(self, end: _End) -> str:
         limit, kept = end.deadline() - _COLLECT_S, f"see {self.settings.node_dir}"
-        # One that ended by itself left what was logged since to another.
-        if self._ended("agent") and not self._start_again("agent"):
-            return kept
         # Before it serves, SIGTERM ends it without any draining; one that is there and busy needs time for that too.
         served_by = (time.monotonic() + limit) / 2
-        self._agent_answers(lambda: end.forced or time.monotonic() > served_by)
+
+        def is_over() -> bool:
+            return end.forced or time.monotonic() > served_by
+
+        # One that ended by itself, be it just now, left what was logged since to another.
+        if not self._agent_answers(is_over) and self._ended("agent"):
+            if not self._start_again("agent"):
+                return kept
+            self._agent_answers(is_over)
         agent = self._running["agent"]
         agent.send_signal(signal.SIGTERM)
         forced = False
