@@ -1,7 +1,7 @@
 """Group commit of checkpoints: whoever comes while a transaction is under way shares the next one.
 
-What a transaction costs hardly depends on how many share it, and each looks at all outputs: where many have something
-to commit, a moment passes between two of them.
+What a transaction costs hardly depends on how many share it: where many have something to commit, a moment passes
+between two of them.
 """
 
 from __future__ import annotations

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-import logferry
 from logferry import shipper
 from logferry.run import Run
 from support.agents import AgentProcess, status
@@ -18,19 +15,6 @@ from support.node import Node, wait_for
 
 # What is noticed at once takes a few milliseconds, and no full sleep.
 SOON_S = 5.0
-
-
-@pytest.fixture
-def agent(node_dir: Path, home: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(node_dir, home) as found:
-        yield found
-
-
-@pytest.fixture
-def run(agent: AgentProcess) -> Iterator[Run]:
-    with logferry.init("exp", run_id="r") as found:
-        found.flush("written", timeout=20)
-        yield found
 
 
 def fall_asleep(run: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,19 +42,6 @@ def short_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rests() -> bool:
     return any(one.rests for one in RESTING)
-
-
-@pytest.fixture
-def agent(node_dir: Path, home: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(node_dir, home) as found:
-        yield found
-
-
-@pytest.fixture
-def run(agent: AgentProcess) -> Iterator[Run]:
-    with logferry.init("exp", run_id="r") as found:
-        found.flush("written", timeout=20)
-        yield found
 
 
 def ship(run: Run) -> shipper.Shipper:
