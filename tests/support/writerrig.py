@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
@@ -16,11 +16,10 @@ from logferry.checks import build
 from logferry.layout import Home
 from logferry_agent.agent_events import AgentEvents
 from logferry_agent.config import AgentConfig
-from logferry_agent.content import blocks
 from logferry_agent.filters import Filters
 from logferry_agent.fs import FileSystem
 from logferry_agent.journal import EVENTS, HELLO, Entry, Journal
-from logferry_agent.logset import RunLogs
+from logferry_agent.logset import RunLogs, host_blocks
 from logferry_agent.state import State
 from logferry_agent.steadiness import Steadiness
 from logferry_agent.writer import Writer
@@ -37,6 +36,10 @@ def event(
     name: str = "Step", time_ns: int = START_NS, level: int = 20, message: Any = None, **fields: Any
 ) -> list[Any]:
     return [time_ns, level, name, message, fields]
+
+
+def _must_read(path: Path, error: Exception) -> NoReturn:
+    raise AssertionError(f"{path} cannot be read") from error
 
 
 class Rig:
@@ -123,9 +126,9 @@ class Rig:
         return RunLogs(experiment, run, self.home.run_logs(experiment, run))
 
     def raw(self, run: str = "run1") -> bytes:
+        # As a reader of the product's reads, because files are compressed at any time.
         logs = self.run_logs(run)
-        names = [log.name for found in logs.files().values() for log in found]
-        return b"".join(block for name in names for block in blocks(logs.path / name))
+        return b"".join(b"".join(host_blocks(logs, found, _must_read)) for found in logs.files().values())
 
     def lines(self, run: str = "run1") -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.raw(run).splitlines()]
