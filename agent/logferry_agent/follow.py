@@ -64,8 +64,10 @@ class HostTail:
         if self._current and not self._is_current():
             # What was written between the read above and the rename.
             yield from self._more()
-            self._finish(pending)
-            pending = [log for log in pending if log.unpacked_name not in self._read]
+            # Listed now: by `names`, which may be older than the rename, it would be a file that was never read.
+            names = self._run.files().get(self._current.host, [])
+            self._finish([log for log in names if log.unpacked_name not in self._read])
+            pending = [log for log in names if log.unpacked_name not in self._read]
         for log in pending:
             if self._current is not None and log.name == self._current.name:
                 continue

@@ -75,8 +75,7 @@ def find(home: Home, wanted: str | None) -> list[RunLogs]:
     """
     known = runs(home)
     if wanted is None:
-        latest = max(known, key=lambda run: run.path.stat().st_mtime_ns, default=None)
-        newest = max(known, key=_changed_ns, default=latest)
+        newest = max(known, key=_changed_ns, default=None)
         return [newest] if newest else []
     return (
         [run for run in known if wanted in {run.run, f"{run.experiment}/{run.run}"}]
@@ -162,5 +161,9 @@ def _directories(path: Path) -> list[os.DirEntry[str]]:
 
 
 def _changed_ns(run: RunLogs) -> int:
-    times = [(run.path / log.name).stat().st_mtime_ns for logs in run.files().values() for log in logs]
-    return max(times, default=0)
+    while True:
+        paths = [run.path / log.name for logs in run.files().values() for log in logs]
+        try:
+            return max((path.lstat().st_mtime_ns for path in paths), default=0)
+        except FileNotFoundError:  # rotated, compressed or pruned since it was listed
+            continue

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from logferry.cli import FINE, UsageError
+from logferry.layout import Home
 from logferry_agent.compression import compress
-from logferry_agent.follow import RunTail
+from logferry_agent.follow import HostTail, RunTail
 from logferry_agent.fs import FileSystem
 from logferry_agent.logs import logs
-from logferry_agent.logset import RunLogs, host_blocks
+from logferry_agent.logset import RunLogs, find, host_blocks
 from logferry_agent.rows import rows_of
 from logferry_agent.selection import moment
 
@@ -107,6 +108,22 @@ def test_a_run_is_found_by_part_of_its_id_by_experiment_and_as_the_latest(
     assert [one.split()[0] for one in shown(capsys, "exp")] == ["20250730-one", "20250730-two"]
 
 
+def test_the_latest_run_is_found_though_its_file_is_compressed_once_it_is_listed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(write(home, line(1), run="old"), (1, 1))
+    path, files = write(home, line(1), run="new", name="node7.20250730T130000Z-1.jsonl"), RunLogs.files
+
+    def compressed_meanwhile(run: RunLogs) -> Any:
+        found = files(run)
+        if run.run == "new" and path.exists():
+            compress(FileSystem(), path, "zstd")
+        return found
+
+    monkeypatch.setattr(RunLogs, "files", compressed_meanwhile)
+    assert [run.run for run in find(Home(home), None)] == ["new"]
+
+
 def test_an_unknown_run_is_named(home: Path) -> None:
     with pytest.raises(UsageError, match="nosuch"):
         logs(["nosuch"])
@@ -146,6 +163,27 @@ def test_several_rotations_between_two_polls_lose_nothing(home: Path) -> None:
     seen += [one for _ in range(3) for one in polled(tail)]
     tail.close()
     assert [json.loads(one)["seq"][-1] for one in seen] == list("123456")
+
+
+def test_following_repeats_no_line_of_a_file_that_is_rotated_once_all_are_listed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, is_current = write(home, line(1)), HostTail._is_current
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+    seen = polled(tail)
+
+    def rotated_meanwhile(host: HostTail) -> bool:
+        if len(seen) == 1 and path.exists():
+            write(home, line(2))
+            path.rename(path.with_name("node7.20250730T130000Z-1.jsonl"))
+        return is_current(host)
+
+    monkeypatch.setattr(HostTail, "_is_current", rotated_meanwhile)
+    seen += polled(tail)
+    write(home, line(3))
+    seen += [one for _ in range(3) for one in polled(tail)]
+    tail.close()
+    assert [json.loads(one)["seq"][-1] for one in seen] == list("123")
 
 
 def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
