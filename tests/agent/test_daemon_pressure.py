@@ -34,21 +34,16 @@ def test_events_are_in_the_log_once_and_in_order_after_the_agent_was_killed_thre
     job = subprocess.Popen([sys.executable, "-c", _JOB], env=os.environ)
     for kept in (200, 1500, 3000):
         with AgentProcess(node_dir, home) as agent:
-            wait_for(lambda kept=kept: len(_whole_lines(home)) > kept)
+            wait_for(lambda kept=kept: len(lines(home)) > kept)
             agent.stop(signal.SIGKILL)
     with AgentProcess(node_dir, home):
         assert job.wait(60) == 0
-        wait_for(lambda: any(line["event"] == "logferry.seal" for line in _whole_lines(home)))
+        wait_for(lambda: any(line["event"] == "logferry.seal" for line in lines(home)))
     own = [line for line in lines(home) if not line["seq"].startswith("agent-")]
     assert [int(line["seq"].split("-")[1]) for line in own] == list(range(1, len(own) + 1))
     assert [line["number"] for line in own if line["event"] == "Step"] == list(range(6000))
     seal = lines(home)[-1]
     assert (seal["emitted"], seal["written"], seal["end"]) == (len(own), len(own), "finished")
-
-
-def _whole_lines(home: Path) -> list[dict[str, object]]:
-    files = home.glob("logs/*/*/*.jsonl")
-    return [json.loads(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
 
 
 _LOUD = """

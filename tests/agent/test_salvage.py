@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_now_holds_its_own_output_until_it_can(
         async with rig(root, fs) as one:
             one.steps("aaaaaaaa", 11, 20)
             one.steps("bbbbbbbb", 11, 20)
-            await one.until(lambda: one.written.get("bbbbbbbb") == 20)
+            await one.until(lambda: one.written.get("bbbbbbbb") == 20 and one.writer.held())
             (held,) = one.writer.held()
             path = str(one.run_logs().path / "node7.jsonl")
             assert (held.what, held.path, held.error) == ("output", path, os.strerror(errno.EIO))

@@ -47,7 +47,14 @@ class Noting(FileSystem):
 
 @pytest.fixture
 def _in_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a pause between two turns last until `_pause_is_over`."""
     monkeypatch.setattr(turns.Turns, "_pause_s", lambda self: self._checkpoint_s() / 2)
+
+
+def _pause_is_over(one: Rig) -> None:
+    (output,) = one.writer._outputs.values()
+    assert output.next_turn
+    one.writer._turns._begin(output)
 
 
 async def _begun(one: Rig) -> None:
@@ -92,15 +99,17 @@ def test_in_company_a_turn_gathers_writes_and_makes_safe_in_one_go(
     monkeypatch.setattr("logferry_agent.logfile.os.major", lambda _: major)
 
     async def main() -> None:
-        async with rig(root, fs := Noting(), checkpoint_s=2.0) as one:
+        async with rig(root, fs := Noting(), checkpoint_s=LONG_S) as one:
             await _begun(one)
-            one.steps("aaaaaaaa", 2, 2)
-            await one.until(lambda: one.written == {"aaaaaaaa": 2})
+            (output,) = one.writer._outputs.values()
             fs.calls.clear()
-            for number in (3, 4, 5):
+            for number in (2, 3, 4):
+                before = output.backlog.queued_bytes
                 one.steps("aaaaaaaa", number, number)
-                await asyncio.sleep(0.06)  # so that each is read from the journal by itself
-            await one.until(lambda: one.written == {"aaaaaaaa": 5})
+                await one.until(lambda: output.backlog.queued_bytes > before)  # noqa: B023
+            assert fs.calls == []
+            _pause_is_over(one)
+            await one.until(lambda: one.written == {"aaaaaaaa": 4})
             assert fs.calls == [*calls, "check"]
 
     asyncio.run(main())
@@ -205,11 +214,13 @@ def _syncs(checkpoint_s: float) -> list[bool]:
         one = turns.Turns(lambda: checkpoint_s, act)
         running = asyncio.create_task(one.run())
         await asyncio.sleep(0)
-        one.serve(cast(Output, Small()))
-        await asyncio.sleep(0.01)
-        for _ in range(150):
-            one.serve(cast(Output, Small()))
-        await asyncio.sleep(0.01)
+        for crowd in (1, 150):
+            before = len(synced)
+            for _ in range(crowd):
+                one.serve(cast(Output, Small()))
+            async with asyncio.timeout(20):
+                while len(synced) < before + crowd:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
         running.cancel()
         return synced
 

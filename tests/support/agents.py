@@ -76,6 +76,6 @@ def status(node_dir: Path, home: Path) -> dict[str, Any]:
 
 
 def lines(home: Path) -> list[dict[str, Any]]:
-    """Return the lines of all running logs."""
+    """Return all whole lines of the running logs, file after file; a write may be under way."""
     files = sorted(home.glob("logs/*/*/*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    return [json.loads(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
