@@ -73,12 +73,18 @@ def test_what_is_taken_down_with_the_interpreter_logs_to_the_end(node: Node) -> 
 
 def test_threads_that_run_on_at_the_end_log_as_long_as_they_run(node: Node) -> None:
     code = (
-        "def rest():\n  time.sleep(0.1)\n  call('thread')\nthreading.Thread(target=rest).start()\n"
-        "def spin():\n  while True: run.info('Spin'); time.sleep(0.0002)\n"
+        "spins = []\n"
+        "def rest():\n"
+        "  threading.main_thread().join()\n"
+        "  before = len(spins)\n"
+        "  while len(spins) < before + 100: time.sleep(0.01)\n"
+        "  call('thread')\n"
+        "threading.Thread(target=rest).start()\n"
+        "def spin():\n  while True: run.info('Spin'); spins.append(1); time.sleep(0.0002)\n"
         "for _ in range(3): threading.Thread(target=spin, daemon=True).start()\n"
     )
     assert _check(node, code) == Counter(["thread"])
-    assert len(named(node, "Spin")) > 100
+    assert len(named(node, "Spin")) >= 100
 
 
 # The interpreter's end stops the thread for good inside of the point, with the buffer's lock.
