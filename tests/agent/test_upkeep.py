@@ -125,6 +125,8 @@ def test_a_database_that_does_not_answer_ends_no_upkeep(root: Path, monkeypatch:
 def test_a_directory_that_cannot_be_listed_keeps_no_other_from_being_compressed(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("logferry_agent.upkeep._EVERY_S", 0.02)
+
     async def main() -> None:
         async with rig(root, **SMALL) as one:
             await two_runs(one)

@@ -184,6 +184,7 @@ def test_an_agent_that_is_too_busy_to_answer_is_not_missed_until_a_minute_has_pa
     node_dir: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shipper, "_NO_AGENT_S", 0.01)
+    monkeypatch.setattr(shipper, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(diagnostics, "_said", {})
     node_dir.mkdir(mode=0o700)
     code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,14 @@ class AgentProcess:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def descriptors(self) -> list[str]:
+        """Return what each of its descriptors leads to, without those that it closes meanwhile."""
+        found = []
+        for path in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(path))
+        return found
 
     def said(self) -> str:
         return self.errors.read_text(errors="replace")

@@ -114,7 +114,7 @@ def gaps(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def lines_of(node: Node, run: str, experiment: str = "kill") -> list[dict[str, Any]]:
-    """Return a run's lines: rotated files by their number, then the current one. Without any of logferry's code."""
+    """Return a run's whole lines: rotated files by number, then the current one. Without any of logferry's code."""
     while True:
         try:
             return _lines_in(node.home / "logs" / experiment / run)
@@ -132,11 +132,11 @@ def _lines_in(directory: Path) -> list[dict[str, Any]]:
     for path in sorted(paths, key=order):
         data = path.read_bytes()
         if path.suffix == ".zst":
-            # Both names may be there between two steps of a compression.
-            if path.with_suffix("").exists():
+            # Both names may be there between two steps of a compression, and one of them gone a moment later.
+            if path.with_suffix("") in paths:
                 continue
             data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-        found += [json.loads(line) for line in data.splitlines()]
+        found += [json.loads(line) for line in data.split(b"\n")[:-1]]  # a write may be under way
     return found
 
 

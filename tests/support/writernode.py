@@ -154,6 +154,7 @@ class WriterNode:
         self.loop.run_until_complete(self.one.quiet())
         self.loop.run_until_complete(self.one.until(self._is_well))
         self.loop.run_until_complete(self.one.quiet())  # a rotation that was late
+        self.loop.run_until_complete(self.one.until(self._is_well))  # and what is made of its file
         self.prune()
         self.compare()
 

@@ -8,6 +8,9 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from logferry.results import read
 from logferry_agent.processes import is_running
@@ -76,9 +79,10 @@ def test_after_a_quiet_time_who_comes_and_who_is_killed_is_noticed_within_a_seco
             process.kill()
             process.wait(20)
         went.append(noticed_s(0))
-    assert min(came) < 1
-    # Here the seal is written and checkpointed, too.
-    assert min(went) < 2.5
+        # After a death the seal is written and checkpointed, too.
+        if min(came) < 1 and min(went) < 2.5:
+            return
+    pytest.fail(f"noticed after {came} and {went} s")
 
 
 def test_of_two_agents_that_start_at_once_one_serves_and_the_other_says_whom(node: Node) -> None:
@@ -160,7 +164,11 @@ def test_a_spool_waits_while_the_journal_is_over_budget_because_of_its_run_and_i
     late = Job(node, "killed", "held")
     assert late.process.wait(40) == -9
     wait_for("only the held run's spools are left", lambda: len(list((node.dir / "spool").glob("[!.]*"))) == 3)
-    (waits,) = [one for one in node.asked("status")["agent"]["producers"] if one["pid"] == late.process.pid]
+
+    def of_the_late_one() -> list[dict[str, Any]]:
+        return [one for one in node.asked("status")["agent"]["producers"] if one["pid"] == late.process.pid]
+
+    (waits,) = wait_for("the agent knows the late one", of_the_late_one)
     assert (waits["durable"], waits["sealed"]) == (0, False)
     used = sum(path.stat().st_size for path in (node.dir / "journal").glob("*.jnl"))
     assert used < 3 << 20

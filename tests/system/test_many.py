@@ -34,8 +34,8 @@ for run in runs: run.finish()
 _DESCRIPTORS, _BYTES = 3, 256 << 10
 
 
-def many(node: Node, processes: int, runs: int) -> dict[str, Any]:
-    """Connect so many producers, look at the agent while they are at rest, let them log and end."""
+def many(node: Node, processes: int, runs: int, idle_s: float = 0) -> dict[str, Any]:
+    """Connect so many producers, look at the agent while they are at rest, and for how long; let them log and end."""
     node.configure("spool_bytes = 1048576\n")
     agent = node.agent()
     fds, status = Path(f"/proc/{agent.pid}/fd"), Path(f"/proc/{agent.pid}/status")
@@ -60,8 +60,9 @@ def many(node: Node, processes: int, runs: int) -> dict[str, Any]:
         "alone": alone,
         "descriptors": len(os.listdir(fds)),
         "memory_mib": resident_bytes(status) >> 20,
-        "idle_percent": round(_idle_percent(agent.pid), 2),
     }
+    if idle_s:
+        found["idle_percent"] = round(_idle_percent(agent.pid, idle_s), 2)
     for job in jobs:
         job.communicate(b"\n")
     wait_for("every producer has its seal", lambda: len(_sealed(node)) == processes * runs, 120)
@@ -78,7 +79,7 @@ def _is_written(node: Node) -> bool:
     return all(one["written"] == one["expected"] - 1 for one in node.asked("status")["agent"]["producers"])
 
 
-def _idle_percent(pid: int, seconds: float = 3.0) -> float:
+def _idle_percent(pid: int, seconds: float) -> float:
     time.sleep(1)  # what the last question cost
     before = _cpu_ticks(pid)
     time.sleep(seconds)
@@ -115,6 +116,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="lf-many-") as directory:
         place = Node(Path(directory))
         try:
-            print(json.dumps(many(place, int(sys.argv[1]), int(sys.argv[2]))))
+            print(json.dumps(many(place, int(sys.argv[1]), int(sys.argv[2]), idle_s=3)))
         finally:
             place.close()

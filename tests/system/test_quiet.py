@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from logferry import shipper
 from logferry.run import Run
 from support.agents import AgentProcess, status
@@ -15,6 +17,11 @@ from support.node import Node, wait_for
 
 # What is noticed at once takes a few milliseconds, and no full sleep.
 SOON_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def _short_nap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipper, "_NAP_S", 0.2)
 
 
 def fall_asleep(run: Run) -> None:
@@ -149,7 +156,7 @@ def test_a_call_that_came_past_the_level_check_before_the_thread_slept_waits_for
         run.info("Late")
         return not ship._rested
 
-    wait_for("a call in the first second of a sleep", logged_in_the_nap)
+    wait_for("a call in the first moment of a sleep", logged_in_the_nap)
     assert within(shipper._NAP_S + SOON_S, lambda: durable(run) == run.flush("spooled").emitted)
 
 

@@ -50,8 +50,7 @@ def ship(run: Run) -> shipper.Shipper:
 
 
 def sockets(agent: AgentProcess) -> int:
-    fds = Path(f"/proc/{agent.pid}/fd")
-    return sum(os.readlink(fd).startswith("socket:") for fd in fds.iterdir())
+    return sum(target.startswith("socket:") for target in agent.descriptors())
 
 
 def rest(monkeypatch: pytest.MonkeyPatch) -> None:
