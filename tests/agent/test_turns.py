@@ -106,7 +106,7 @@ def test_in_company_a_turn_gathers_writes_and_makes_safe_in_one_go(
             for number in (2, 3, 4):
                 before = output.backlog.queued_bytes
                 one.steps("aaaaaaaa", number, number)
-                await one.until(lambda: output.backlog.queued_bytes > before)  # noqa: B023
+                await one.until(lambda: output.backlog.queued_bytes > before, 20)  # noqa: B023
             assert fs.calls == []
             _pause_is_over(one)
             await one.until(lambda: one.written == {"aaaaaaaa": 4})
