@@ -43,10 +43,9 @@ class HostTail:
 
     def skip_to_end(self, names: list[LogName]) -> Files:
         """Begin after what is there now; return that, from the last file to the first."""
-        for log in names:
-            if log.current:
-                self._open(log)
-        before = [log for log in names if log != self._current]
+        self._read |= {log.unpacked_name for log in names if not log.current}
+        missed = [one for log in names if log.current for one in self._begin(log)]
+        before = [*(log for log in names if log != self._current), *missed]
         self._read |= {log.unpacked_name for log in before}
         files = host_files(self._run, before, say_unreadable, newest_first=True)
         if self._fd is None or self._current is None:
@@ -64,17 +63,16 @@ class HostTail:
         if self._current and not self._is_current():
             # What was written between the read above and the rename.
             yield from self._more()
-            # Listed now: by `names`, which may be older than the rename, it would be a file that was never read.
-            names = self._run.files().get(self._current.host, [])
-            self._finish([log for log in names if log.unpacked_name not in self._read])
-            pending = [log for log in names if log.unpacked_name not in self._read]
+            self._finish()
+            pending = [log for log in pending if log.unpacked_name not in self._read]
         for log in pending:
             if self._current is not None and log.name == self._current.name:
                 continue
             if not log.current:
                 yield from self._whole(log)
             else:
-                self._open(log)
+                for one in self._begin(log):
+                    yield from self._whole(one)
                 yield from self._more()
 
     def _whole(self, log: LogName) -> Iterator[bytes]:
@@ -87,18 +85,39 @@ class HostTail:
         self._read.add(log.unpacked_name)
 
     def _is_current(self) -> bool:
+        return self._current is not None and self._is_open(self._current)
+
+    def _is_open(self, log: LogName) -> bool:
         try:
-            named = os.lstat(self._run.path / (self._current.name if self._current else ""))
+            named = os.lstat(self._run.path / log.name)
         except FileNotFoundError:
             return False
         return self._fd is not None and named.st_ino == os.fstat(self._fd).st_ino
 
-    def _finish(self, pending: list[LogName]) -> None:
-        variant = self._current.variant if self._current else 1
-        rotated = next((log for log in pending if log.variant == variant and not log.current), None)
-        if rotated:
-            self._read.add(rotated.unpacked_name)
+    def _unread(self) -> list[LogName]:
+        """Return what is listed now of the files that were current before the one that is open, or are that one."""
+        if self._current is None:
+            return []
+        variant, listed = self._current.variant, self._run.files().get(self._current.host, [])
+        rotated = [log for log in listed if log.variant == variant and not log.current]
+        return [log for log in rotated if log.unpacked_name not in self._read]
+
+    def _finish(self) -> None:
+        """Have done with the file that is open, whatever its name is by now."""
+        unread = self._unread()
+        ours = next(filter(self._is_open, unread), unread[0] if unread else None)  # compressed, it is another file
+        if ours:
+            self._read.add(ours.unpacked_name)
         self.close()
+
+    def _begin(self, log: LogName) -> list[LogName]:
+        """Open a current file; return those that were rotated since it was listed, which have the lines before it."""
+        while True:
+            self._open(log)
+            missed = self._unread()
+            # Rotated before they were listed, it would be one of them.
+            if self._fd is None or self._is_current():
+                return missed
 
     def _open(self, log: LogName) -> None:
         if self._current is not None:

@@ -23,6 +23,7 @@ from logferry_agent.follow import HostTail, RunTail
 from logferry_agent.fs import FileSystem
 from logferry_agent.logs import logs
 from logferry_agent.logset import RunLogs, find, host_blocks
+from logferry_agent.rotation import LogName
 from logferry_agent.rows import rows_of
 from logferry_agent.selection import moment
 
@@ -184,6 +185,33 @@ def test_following_repeats_no_line_of_a_file_that_is_rotated_once_all_are_listed
     seen += [one for _ in range(3) for one in polled(tail)]
     tail.close()
     assert [json.loads(one)["seq"][-1] for one in seen] == list("123")
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("skips", [False, True])
+def test_following_keeps_the_order_where_a_file_is_rotated_between_its_listing_and_its_opening(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, skips: bool, again: bool
+) -> None:
+    path, really, opened = write(home, line(1)), HostTail._open, []
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+
+    def rotate(number: int) -> None:
+        path.rename(path.with_name(f"node7.20250730T130000Z-{number}.jsonl"))
+        write(home, line(number + 1))
+
+    def between(host: HostTail, log: LogName) -> None:
+        opened.append(log)
+        if len(opened) == 1:
+            rotate(1)
+        really(host, log)
+        if len(opened) == 1 and again:
+            rotate(2)
+
+    monkeypatch.setattr(HostTail, "_open", between)
+    seen = [block for files in tail.skip_to_end() for _, content in files for block in content][::-1] if skips else []
+    seen += [one for _ in range(4) for one in polled(tail)]
+    tail.close()
+    assert [json.loads(one)["seq"][-1] for one in seen] == list("123" if again else "12")
 
 
 def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
