@@ -50,14 +50,14 @@ class Node:
         return process
 
     def agent(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start an agent and wait until it answers."""
+        """Start an agent and wait until it says that it is ready."""
         process = self.service("agent", *arguments)
 
-        def answers() -> bool:
+        def is_ready() -> bool:
             assert process.poll() is None, self.said_by("agent")
-            return bool(self.call("status", "--json").returncode == 0)
+            return f"ready, pid {process.pid}" in self.said_by("agent")
 
-        wait_for("the agent answers", answers)
+        wait_for("the agent is ready", is_ready)
         return process
 
     def said_by(self, verb: str) -> str:
