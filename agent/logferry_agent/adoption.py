@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 # A death is to be noticed within a second.
 SCAN_S = 0.4
 # A living process may have let go of its spool (its run was finished, it executed another program): every so many
-# looks the locks of all are tried, and more rarely where there are more.
-_LOOKS_PER_ROUND, _LOCKS_PER_LOOK = 12, 16
+# looks locks of the living are tried too, where there are many of them a share at a time.
+_LOOKS_PER_TRIAL, _LOCKS_PER_TRIAL = 12, 192
 _SLICE_BYTES = 1 << 20
 # No descriptors, no memory, no threads say nothing of a spool: taken for damage, its events would go with it.
 _NO_DAMAGE = (OSError, MemoryError, RuntimeError)
@@ -92,7 +92,7 @@ class Adoption:
         self._problems = Problems(clock_ns)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._looking = asyncio.Lock()
-        self._looks, self._round_at = 0, _LOOKS_PER_ROUND
+        self._looks = 0
         self._stamp: int | None = None  # of the directory, where a look found nothing to do
 
     @property
@@ -117,30 +117,31 @@ class Adoption:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def look(self) -> None:
+    async def look(self, *, tries_all: bool = False) -> None:
         """Begin what is due: adoptions, removals, retirements. One look at a time: what one begins, the next leaves."""
         async with self._looking:
-            await self._look_once()
+            await self._look_once(tries_all)
 
-    async def _look_once(self) -> None:
+    async def _look_once(self, tries_all: bool) -> None:
         self._looks += 1
-        certain, tries_all = self._certain(), self._looks >= self._round_at
-        if not tries_all and await self._is_still(certain):
+        trial, since_trial = divmod(self._looks, _LOOKS_PER_TRIAL)
+        if since_trial and not tries_all and await self._is_still():
             return
-        busy = self._tasks.keys() | self._sealed.keys()
-        known = {one.id for one in self._producers}
-        if tries_all:
-            self._round_at = self._looks + max(_LOOKS_PER_ROUND, len(known) // _LOCKS_PER_LOOK)
+        # Whose locks need not be tried: trying a thousand of them is work, and they live.
+        certain = self._exits.living() - self._producers.ending
+        spared = set() if tries_all else certain if since_trial else _not_in_turn(certain, trial)
+        busy, known = self._tasks.keys() | self._sealed.keys(), self._producers.names()
         # What is held back is tried again every two seconds.
-        held = {path.name for path in self._problems.paths()} if self._looks % _LOOKS_PER_RETRY else set()
-        seen = await self._call(look, self._root, busy | held | (set() if tries_all else certain), known)
+        retries = tries_all or self._looks % _LOOKS_PER_RETRY == 0
+        held = set() if retries else {path.name for path in self._problems.paths()}
+        seen = await self._call(look, self._root, busy | held | spared, known)
         self._stamp = seen.stamp if seen.names <= certain else None
-        self._problems.keep([self._root / name for name in seen.names | self._sealed.keys()], "spool")
+        if self._problems.paths():
+            self._problems.keep({self._root / name for name in seen.names | self._sealed.keys()}, "spool")
         for name, about in seen.living:
             self._introduce(name, about)
-        for one in self._producers:
-            if not one.sealed:
-                self._exits.watch(one.id, one.about)
+        for one in filter(None, map(self._producers.get, self._producers.unsealed - self._exits.living())):
+            self._exits.watch(one.id, one.about)
         for path, error in seen.failed:
             self._hold(path, error)
         for path, reason in seen.unreadable:
@@ -151,22 +152,17 @@ class Adoption:
         await self.remove_sealed()
         self._retire()
 
-    def _certain(self) -> set[str]:
-        """Return whose locks need not be tried: trying a thousand of them is work, and they live."""
-        return self._exits.living() - self._producers.ending
-
-    async def _is_still(self, certain: set[str]) -> bool:
+    async def _is_still(self) -> bool:
         """Say whether a look would find what the last one did: no name came or went, and all who were there live."""
-        if self._stamp is None or self._tasks or self._sealed:
+        if self._stamp is None or self._tasks or self._sealed or self._producers.ending:
             return False
-        if not self._producers.unsealed <= certain:
+        if not self._producers.unsealed <= self._exits.living():
             return False
         return bool(await self._call(stamp, self._root) == self._stamp)
 
     async def finish(self) -> None:
         """Adopt everybody who is dead now, to the end."""
-        self._looks, self._round_at = -1, 0  # with the next look, everybody's lock is tried
-        await self.look()
+        await self.look(tries_all=True)
         await _until(lambda: not self._tasks)
 
     # adoption of one spool
@@ -303,9 +299,9 @@ class Adoption:
 
     def _retire(self) -> None:
         oldest = self._journal.oldest
-        for one in self._producers:
+        for one in self._producers.sealed():
             row = self._journal.ledger.rows.get(one.id)
-            if one.sealed and row is not None and row.last < oldest and self._has_no_spool(one):
+            if row is not None and row.last < oldest and self._has_no_spool(one):
                 self._journal.forget(one.id)
                 self._producers.retire(one)
                 passed("adopt.retired")
@@ -340,6 +336,12 @@ class Adoption:
 
     async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+
+def _not_in_turn(names: set[str], trial: int) -> set[str]:
+    """Return the names but for the share whose turn it is: each has its turn as often as the others."""
+    shares = 1 + len(names) // _LOCKS_PER_TRIAL
+    return {name for name in names if (hash(name) + trial) % shares}
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -164,7 +164,8 @@ class Agent:
         """Look after what no event announces."""
         while self._journal.running:
             self._budget.refresh(self._journal.used_bytes, self._config.journal_bytes, self._writer.held_runs)
-            self._receiver.tell()
+            if self._receiver.has_more_to_do:
+                self._receiver.tell()
             await asyncio.sleep(_TICK_S)
 
     async def _drain(self, drain_s: float) -> str:

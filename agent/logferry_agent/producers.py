@@ -155,6 +155,12 @@ class Producers:
     def is_crowd(self) -> bool:
         return self.connected >= _CROWD
 
+    def names(self) -> set[str]:
+        return set(self._rows)
+
+    def sealed(self) -> list[Producer]:
+        return [self._rows[name] for name in self._rows.keys() - self.unsealed]
+
     def get(self, producer: str) -> Producer | None:
         return self._rows.get(producer)
 
@@ -237,6 +243,11 @@ class Producers:
         """Note that somebody waits for what was taken to be durable."""
         one.awaited = one.next - 1
         self._changed.add(one.id)
+
+    @property
+    def has_news(self) -> bool:
+        """Say whether `news` may have some."""
+        return bool(self._changed)
 
     @property
     def held_back(self) -> bool:

@@ -120,6 +120,11 @@ class Receiver:
         self._producers.take_written(written)
         self.tell()
 
+    @property
+    def has_more_to_do(self) -> bool:
+        """Say whether something could not be sent when it was due, or reading waits for the journal."""
+        return self._paused or self._producers.has_news
+
     def tell(self) -> None:
         """Send what is due, all at once and soon; go on reading if the journal has room again."""
         if self._telling is None:
@@ -156,9 +161,11 @@ class Receiver:
 
     def reachable(self, one: Producer) -> bool:
         """Say whether the producer's connection is there, by telling it the level that it has."""
-        return one.identity is not None and (
+        reached = one.identity is not None and (
             self._send_to(one, wire.Level(one.id, one.level)) or one.identity is not None
         )
+        self._again()
+        return reached
 
     # reading
 

@@ -190,7 +190,8 @@ class Writer:
         return min([self._dispatcher.position, *(position for position in needed if position is not None)])
 
     def _trim(self) -> None:
-        self._least = self.least_position()
+        if self._least < self.position:  # else all that was given out is safe: to look at a thousand outputs is work
+            self._least = self.least_position()
         self._journal.trim(self._least)
 
     def reconfigure(self, config: AgentConfig, filters: Filters) -> None:
@@ -245,7 +246,7 @@ class Writer:
     def forget_idle(self, for_s: float) -> list[Output]:
         """Drop the outputs not used for so long, for their files to be closed: a checkpoint says all about each."""
         before_s = asyncio.get_running_loop().time() - for_s
-        idle = [one for one in self._outputs.values() if one.is_idle and one.used_at_s < before_s]
+        idle = [one for one in self._outputs.values() if one.used_at_s < before_s and one.is_idle]
         for output in idle:
             del self._outputs[output.key]
         return idle

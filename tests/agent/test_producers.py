@@ -51,6 +51,17 @@ def test_a_welcome_waits_until_all_that_was_taken_is_durable() -> None:
     assert welcome.expected == 3
 
 
+def test_there_are_news_for_as_long_as_one_was_not_told() -> None:
+    producers = _greeted()
+    one = producers.get(A)
+    assert one is not None
+    producers.wants_news(one)
+    ((_, welcome),) = producers.news(lambda *_: None)
+    assert producers.has_news  # it found no room, say
+    producers.told(one, welcome)
+    assert not producers.has_news
+
+
 def test_an_agent_without_its_journal_believes_what_was_acked() -> None:
     assert isinstance(_greeted(acked=9).offer(_batch(10), b"1"), Taken)
 
