@@ -60,7 +60,6 @@ class Many:
 
     def __init__(self, count: int, seconds: float) -> None:
         self.node, self._count = BenchNode(), count
-        self.node.config("spool_bytes = 1048576\n")
         self.node.start_agent()
         self.empty_bytes = self.node.resident_bytes()
         self._processes = subprocess.Popen(

@@ -190,13 +190,14 @@ class Buffer:
         return self._mark >= FULL
 
     def prepare(self) -> None:
-        """Prepare the spare segment and its pages."""
+        """Prepare the spare segment, and the pages that the next calls reach."""
         if self.is_full():  # no ack may come that would lead to trying again
             with held(self._lock):
                 self._relax()
         with held(self._lock):
-            if not self._closed:
-                self._segments.spare()
+            if self._closed:
+                return
+            self._segments.spare()
         self._segments.populate()
 
     def unread(self) -> int:

@@ -25,21 +25,21 @@ with contextlib.suppress(ImportError, OSError, AttributeError):  # some Pythons 
         _madvise = _prototype(("madvise", ctypes.CDLL(None)))
 
 
-def populate(mapping: mmap.mmap) -> None:
-    """Fault all pages in, for writing where the kernel can do that without writing."""
+def populate(mapping: mmap.mmap, start: int, stop: int) -> None:
+    """Fault in the pages from `start`, where one begins, to `stop`, for writing if the kernel does that by itself."""
     with contextlib.suppress(ValueError):  # a call passed it over, and closed it meanwhile
-        if not _advise(mapping, _POPULATE_WRITE):
-            for offset in range(0, len(mapping), mmap.PAGESIZE):
+        if not _advise(mapping, _POPULATE_WRITE, start, stop):
+            for offset in range(start, stop, mmap.PAGESIZE):
                 mapping[offset]  # only read: a call may have begun to write here meanwhile
 
 
 def let_go(mapping: mmap.mmap) -> None:
     """Take the pages out of the process, so that unmapping them takes no time. What they hold stays in the file."""
-    _advise(mapping, _DONTNEED)
+    _advise(mapping, _DONTNEED, 0, len(mapping))
 
 
-def _advise(mapping: mmap.mmap, advice: int) -> bool:
+def _advise(mapping: mmap.mmap, advice: int, start: int, stop: int) -> bool:
     if _madvise is None:
         return False
     first = ctypes.c_char.from_buffer(mapping)  # as long as this is there, nobody can unmap it
-    return _madvise(ctypes.addressof(first), len(mapping), advice) == 0
+    return _madvise(ctypes.addressof(first) + start, stop - start, advice) == 0

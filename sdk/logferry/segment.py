@@ -54,6 +54,9 @@ class Segment(Protocol):
 
     path: Path | None
     size: int
+    # Of what can be written without a page fault, the end; and the end of the records at the shipper's last look.
+    ready: int
+    seen: int
 
     @property
     def mapping(self) -> mmap.mmap | None:
@@ -90,6 +93,7 @@ class MappedSegment:
         self.path, self.size = path, size
         self.mapping = mmap.mmap(-1, size) if path is None else _map_file(path, size)
         self.mapping.write(header(0))
+        self.ready, self.seen = min(mmap.PAGESIZE, size), HEADER.size
         passed("segment.made")
         # The bound method itself is what a log call uses: no Python frame in between.
         self.write = self.mapping.write
@@ -118,10 +122,10 @@ class WrittenSegment:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path: Path | None = path
-        self.size, self.mapping = size, None
+        self.size, self.ready, self.mapping = size, size, None
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._lock = Lock()
-        self._end = os.pwrite(self._fd, header(0), 0)
+        self._end = self.seen = os.pwrite(self._fd, header(0), 0)
         self._open = True
 
     def write(self, record: bytes, /) -> None:
@@ -166,12 +170,15 @@ def _map_file(path: Path, size: int) -> mmap.mmap:
         else:  # macOS: zeros that were written are allocated too
             os.pwrite(fd, bytes(size), 0)
         passed("segment.allocated")
-        return mmap.mmap(fd, size)
+        mapping = mmap.mmap(fd, size)
     except BaseException:
         _unlink(path)
         raise
     finally:
         os.close(fd)
+    # Else the first byte that is touched brings in as much as the disk reads ahead, up to the whole segment.
+    mapping.madvise(mmap.MADV_RANDOM)
+    return mapping
 
 
 def _unlink(path: Path | None) -> None:

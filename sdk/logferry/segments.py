@@ -7,6 +7,7 @@ segment is allocated only while its file system keeps a tenth free; names are in
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 from collections import deque
 from pathlib import Path
@@ -26,6 +27,9 @@ from logferry.segment import (
 
 # A job's log must not be what fills the disk up.
 _KEEP_FREE = 0.1
+# Pages are faulted in for so many times what was written since the shipper's last look. Each costs some microseconds,
+# which calls are spared; and memory and a write to the disk, which a producer is spared that hardly logs.
+_AHEAD = 4
 # Beside a full spool there is room for the run's last records: its result, and how it ended.
 _RESERVE_BYTES = 4 << 20
 
@@ -48,7 +52,6 @@ class Segments:
         self._written = directory is not None and filesystem_type(directory) in UNALLOCATABLE_FILESYSTEMS
         self._names = itertools.count(1)
         self._spare: Segment | None = None
-        self._is_populated = False
         self.live: deque[Segment] = deque()
         first = self.allocate(MIN_SEGMENT_BYTES)
         if first is None:
@@ -84,17 +87,17 @@ class Segments:
     def spare(self) -> Segment | None:
         """Return the spare, allocated if there is room and none was."""
         if self._spare is None:
-            self._spare, self._is_populated = self.allocate(self._next_size()), False
+            self._spare = self.allocate(self._next_size())
         return self._spare
 
     def populate(self) -> None:
-        """Fault in the spare's pages, without the buffer's lock; not for a quiet producer, because they get written."""
-        spare = self._spare
-        if spare is None or self._is_populated or self.active.tell() < self.active.size // 4:
-            return
-        self._is_populated = True
-        if spare.mapping is not None:
-            pages.populate(spare.mapping)
+        """Fault in the pages that calls will reach before the next look, without the buffer's lock."""
+        active, spare = self.active, self._spare
+        end = active.tell()
+        ahead, active.seen = _AHEAD * (end - active.seen), end
+        _make_ready(active, end + ahead, ahead)
+        if spare is not None and end + ahead > active.size:
+            _make_ready(spare, end + ahead - active.size, ahead)
 
     def before(self, segment: Segment) -> list[Segment]:
         """Return those that are older than `segment`."""
@@ -146,3 +149,11 @@ class Segments:
 
     def _used(self) -> int:
         return sum(segment.size for segment in self.live) + (self._spare.size if self._spare else 0)
+
+
+def _make_ready(segment: Segment, reach: int, more: int) -> None:
+    """Have the first `reach` bytes faulted in; where that takes anything, `more` behind them too."""
+    if segment.mapping is not None and segment.ready < min(reach, segment.size):
+        start, stop = segment.ready, min(reach + more, segment.size)
+        segment.ready = min(-(-stop // mmap.PAGESIZE) * mmap.PAGESIZE, segment.size)
+        pages.populate(segment.mapping, start, segment.ready)
