@@ -100,11 +100,11 @@ def test_calls_that_hang_are_told_once_and_give_their_places_to_others(monkeypat
 
 
 def test_a_call_that_waits_for_its_turn_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.3)
+    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.4)
 
     async def play(calls: Calls, _: Held) -> None:
         told: list[str] = []
-        await asyncio.gather(*(place(calls, told).run(time.sleep, 0.1) for _ in range(5 * PLACES)))
+        await asyncio.gather(*(place(calls, told).run(time.sleep, 0.05) for _ in range(10 * PLACES)))
         assert not told
 
     run(play)

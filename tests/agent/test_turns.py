@@ -61,6 +61,7 @@ async def _begun(one: Rig) -> None:
     """Have the file be there, with a line in it that is safe."""
     one.hello("aaaaaaaa")
     one.steps("aaaaaaaa", 1, 1)
+    await one.until(one.seqs)
     one.writer.checkpoint("exp", "run1")
     await one.until(lambda: one.written.get("aaaaaaaa") == 1)
     await one.until(lambda: not one.writer._eager)
@@ -125,6 +126,7 @@ def test_in_company_who_is_waited_for_or_has_much_is_served_at_once(root: Path, 
                 one.events("aaaaaaaa", 2, event(text="x" * turns._MUCH_BYTES))
             else:
                 one.steps("aaaaaaaa", 2, 2)
+                await one.until(lambda: not one.journal.queued_bytes)
                 one.writer.checkpoint("exp", "run1")
             await one.until(lambda: len(one.seqs()) == 2 if much else one.written == {"aaaaaaaa": 2})
 
