@@ -95,9 +95,9 @@ class Segments:
         active, spare = self.active, self._spare
         end = active.tell()
         ahead, active.seen = _AHEAD * (end - active.seen), end
-        _make_ready(active, end + ahead, ahead)
+        _make_ready(active, end, ahead)
         if spare is not None and end + ahead > active.size:
-            _make_ready(spare, end + ahead - active.size, ahead)
+            _make_ready(spare, 0, end + ahead - active.size)
 
     def before(self, segment: Segment) -> list[Segment]:
         """Return those that are older than `segment`."""
@@ -151,9 +151,9 @@ class Segments:
         return sum(segment.size for segment in self.live) + (self._spare.size if self._spare else 0)
 
 
-def _make_ready(segment: Segment, reach: int, more: int) -> None:
-    """Have the first `reach` bytes faulted in; where that takes anything, `more` behind them too."""
-    if segment.mapping is not None and segment.ready < min(reach, segment.size):
-        start, stop = segment.ready, min(reach + more, segment.size)
-        segment.ready = min(-(-stop // mmap.PAGESIZE) * mmap.PAGESIZE, segment.size)
+def _make_ready(segment: Segment, end: int, ahead: int) -> None:
+    """Have `ahead` bytes behind `end` faulted in; where any of them is not, twice as many at once."""
+    if segment.mapping is not None and segment.ready < min(end + ahead, segment.size):
+        start = max(segment.ready, end - end % mmap.PAGESIZE)
+        segment.ready = min(-(-(end + 2 * ahead) // mmap.PAGESIZE) * mmap.PAGESIZE, segment.size)
         pages.populate(segment.mapping, start, segment.ready)
