@@ -76,7 +76,7 @@ class CurrentFile:
         self.offset, self._tail = self.saved.offset, self.saved.tail
 
     async def write(self, data: bytes, *, sync: bool = False) -> None:
-        """Write at `offset`; `sync`: and sync it, where one call does both.
+        """Write at `offset`; `sync`: and sync it, as `sync` does.
 
         Raises:
             Lost: the file is not ours any more.
@@ -84,12 +84,11 @@ class CurrentFile:
 
         """
         file = self._file or await self._opened()
-        if sync and self._is_synced and file.is_named:
-            self._is_synced = False
-            await self._place.run(partial(file.write, data, sync=True))
+        self._is_synced = False
+        if sync:
+            await self._place.run_both(partial(file.write, data, begin_sync=True), file.sync)
             self._is_synced = True
         else:
-            self._is_synced = False
             await self._handle(file).write(data)
         self.offset += len(data)
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]

@@ -12,13 +12,27 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 # The kernel takes at most so many buffers in one call (UIO_MAXIOV).
 _MAX_BUFFERS = 1024
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_SYNC_FILE_RANGE_WRITE = 2
+
+
+def _nothing(*_: int) -> None:
+    pass
+
+
+_sync_file_range: Callable[[int, int, int, int], object] = _nothing
+# Some Pythons are built without ctypes, and some systems have no such call: then a sync waits a little longer.
+with contextlib.suppress(ImportError, OSError, AttributeError):
+    import ctypes
+
+    _prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    _sync_file_range = _prototype(("sync_file_range", ctypes.CDLL(None)))
 
 
 class Problem(NamedTuple):
@@ -57,20 +71,12 @@ class FileSystem:
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
 
-    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int, *, sync: bool = False) -> int:
-        """Write; `sync`: what was written is durable then, and the file's size, and nothing else of the file."""
-        if not sync:
-            return os.pwritev(fd, buffers, offset)
-        try:
-            return os.pwritev(fd, buffers, offset, os.RWF_DSYNC)
-        except (AttributeError, NotImplementedError):  # macOS, a kernel before 4.7
-            pass
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-        written = self.pwritev(fd, buffers, offset)
-        self.fdatasync(fd)
-        return written
+    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        return os.pwritev(fd, buffers, offset)
+
+    def begin_sync(self, fd: int, offset: int, size: int) -> None:
+        """Have the device begin to write these bytes, so that a sync waits less; that alone makes nothing durable."""
+        _sync_file_range(fd, offset, size, _SYNC_FILE_RANGE_WRITE)
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -139,10 +145,8 @@ class FileSystem:
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
-def write_all(
-    fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], offset: int, *, sync: bool = False
-) -> int:
-    """Write all of `buffers` at `offset`, completing short writes; return how many bytes that was. `sync`: durably.
+def write_all(fs: FileSystem, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write all of `buffers` at `offset`, completing short writes; return how many bytes that was.
 
     Raises:
         OSError: as the call that failed; what was written before stays written.
@@ -150,7 +154,7 @@ def write_all(
     """
     start, left = offset, list(buffers)
     while left:
-        written = fs.pwritev(fd, left[:_MAX_BUFFERS], offset, sync=sync)
+        written = fs.pwritev(fd, left[:_MAX_BUFFERS], offset)
         if not written and any(map(len, left[:_MAX_BUFFERS])):
             raise OSError(errno.EIO, "a write returned 0 bytes")
         offset += written

@@ -36,17 +36,12 @@ class LogFile:
         self.is_unproven = False  # whether only what is written next can tell whether it is ours
         self._unsynced = unsynced  # directories in which a name of ours may be new
 
-    @property
-    def is_named(self) -> bool:
-        """Say whether a sync of its bytes is all that it needs."""
-        return not self._unsynced
-
-    def write(self, data: bytes, *, sync: bool = False) -> int:
-        """Write all of `data`, short writes completed; return how many bytes that is. `sync`: these are durable then.
+    def write(self, data: bytes, *, begin_sync: bool = False) -> int:
+        """Write all of `data`, short writes completed; return how many bytes that is. `begin_sync`: a sync follows.
 
         Raises:
             Lost: somebody removed the file, or cut it: writing on would leave a hole in it.
-            OSError: some or none of it was written or synced, and `offset` is where it was.
+            OSError: some or none of it was written, and `offset` is where it was.
 
         """
         found = self._fs.fstat(self._fd)
@@ -55,11 +50,9 @@ class LogFile:
         if self.is_unproven and not data.startswith(self._fs.pread(self._fd, len(data), self.offset)):
             raise Lost
         self.is_unproven = False
-        # Not each network or user's file system knows of a write that syncs, and none says so.
-        is_on_device = os.major(found.st_dev) != 0
-        written = write_all(self._fs, self._fd, [data], self.offset, sync=sync and is_on_device)
-        if sync and not is_on_device:
-            self._fs.fdatasync(self._fd)
+        written = write_all(self._fs, self._fd, [data], self.offset)
+        if begin_sync:
+            self._fs.begin_sync(self._fd, self.offset, written)
         self.offset += written
         passed("log.written")
         return len(data)

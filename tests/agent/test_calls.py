@@ -6,6 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,44 @@ def test_what_a_call_returns_or_raises_comes_back_to_whoever_made_it() -> None:
             await place(calls).run(divmod, 7, 0)
         numbers = [place(calls).run(abs, -number) for number in range(1000)]
         assert await asyncio.gather(*numbers) == list(range(1000))
+
+    run(play)
+
+
+def test_what_is_called_for_at_a_time_begins_before_any_of_it_is_finished() -> None:
+    async def play(calls: Calls, _: Held) -> None:
+        made: list[str] = []
+        both = (place(calls).run_both(partial(made.append, "write"), partial(made.append, "sync")) for _ in range(20))
+        await asyncio.gather(*both, place(calls).run(made.append, "look"))
+        assert made == 20 * ["write"] + ["look"] + 20 * ["sync"]
+
+    run(play)
+
+
+def test_what_could_not_begin_is_not_finished() -> None:
+    async def play(calls: Calls, _: Held) -> None:
+        made: list[str] = []
+        with pytest.raises(ZeroDivisionError):
+            await place(calls).run_both(lambda: 1 // 0, partial(made.append, "sync"))
+        with pytest.raises(ZeroDivisionError):
+            await place(calls).run_both(partial(made.append, "write"), lambda: 1 // 0)
+        assert made == ["write"]
+
+    run(play)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_step_that_does_not_return_holds_up_no_other_that_was_called_for_with_it(step: int) -> None:
+    async def play(calls: Calls, held: Held) -> None:
+        quick: list[Callable[[], Any]] = [lambda: None, lambda: None]
+        others = [place(calls).run_both(*quick) for _ in range(20)]
+        slow = [*quick[:step], held, *quick[step + 1 :]]
+        hangs = [asyncio.ensure_future(place(calls).run_both(*slow)) for _ in range(PLACES - 1)]
+        async with asyncio.timeout(5):
+            await asyncio.gather(*others)
+        assert not any(one.done() for one in hangs)
+        held.release.set()
+        await asyncio.gather(*hangs)
 
     run(play)
 

@@ -38,10 +38,10 @@ class Hanging(FileSystem):
         )
         return fd
 
-    def pwritev(self, fd, buffers, offset, *, sync=False):  # type: ignore[no-untyped-def]
+    def pwritev(self, fd, buffers, offset):  # type: ignore[no-untyped-def]
         if fd in self._held:
             self.release.wait(30)
-        return super().pwritev(fd, buffers, offset, sync=sync)
+        return super().pwritev(fd, buffers, offset)
 
 
 def _target(descriptor: str) -> str:
@@ -155,11 +155,11 @@ def test_held_does_not_flicker_while_writes_go_on_failing(root: Path, monkeypatc
     class Full(FileSystem):
         """Takes the first 4,000 bytes of a file."""
 
-        def pwritev(self, fd, buffers, offset, *, sync=False):  # type: ignore[no-untyped-def]
+        def pwritev(self, fd, buffers, offset):  # type: ignore[no-untyped-def]
             if offset + sum(map(len, buffers)) > 4000 and not freed:
                 raise OSError(28, "No space left on device")
             time.sleep(0.002)
-            return super().pwritev(fd, buffers, offset, sync=sync)
+            return super().pwritev(fd, buffers, offset)
 
     freed: list[bool] = []
 

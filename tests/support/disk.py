@@ -45,11 +45,10 @@ class FileBytes:
         self.size = os.fstat(fd).st_size
         self.sizes.append(self.size)
 
-    def synced(self, start: int = 0, end: int | None = None) -> None:
-        """Note that what lies between is safe, and the size."""
-        pages = range(start // PAGE, -(-(self.size if end is None else end) // PAGE))
-        self.disk = self._made({page: self.dirty.pop(page)[-1] for page in pages if page in self.dirty}, self.size)
-        self.sizes = [self.size] if self.dirty else []
+    def synced(self) -> None:
+        """Note that all of it is safe."""
+        self.disk = self._made({page: versions[-1] for page, versions in self.dirty.items()}, self.size)
+        self._clean()
 
     def sync_failed(self, chance: random.Random) -> None:
         """Some pages were written; all are clean now, so that no later sync writes the others."""

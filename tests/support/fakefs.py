@@ -165,11 +165,8 @@ class FakeFileSystem(FileSystem):
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         return self._write("pwrite", fd, bytes(data), offset)
 
-    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int, *, sync: bool = False) -> int:
-        written = self._write("pwritev", fd, b"".join(buffers), offset)
-        if sync:
-            self._sync("fdatasync", fd, offset, offset + written)
-        return written
+    def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        return self._write("pwritev", fd, b"".join(buffers), offset)
 
     def _write(self, operation: str, fd: int, data: bytes, offset: int) -> int:
         number = self._enter(operation, self._open[fd])
@@ -199,14 +196,14 @@ class FakeFileSystem(FileSystem):
     def fdatasync(self, fd: int) -> None:
         self._sync("fdatasync", fd)
 
-    def _sync(self, operation: str, fd: int, start: int = 0, end: int | None = None) -> None:
+    def _sync(self, operation: str, fd: int) -> None:
         file = self._of(fd)
         try:
             self._enter(operation, self._open[fd])
         except OSError:
             file.sync_failed(self.chance)
             raise
-        file.synced(start, end)
+        file.synced()
 
     def sync_directory(self, path: Path) -> None:
         self._enter("sync_directory", path)
