@@ -41,7 +41,8 @@ def a_run(level: int = 10) -> Iterator[Run]:
 
 def figures(rounds: int, singles: int) -> list[Figure]:
     with a_run() as run:
-        found = [plain_call(run, rounds), *relatives(run, rounds), *threads(run, rounds), *single_calls(run, singles)]
+        told = rounds // 2  # what has no goal is measured half as often
+        found = [plain_call(run, rounds), *relatives(run, told), *threads(run, told), *single_calls(run, singles)]
     with a_run(level=logging.WARNING) as quiet:
         return [disabled_call(quiet, rounds), *found]
 
@@ -165,7 +166,7 @@ def single_calls(run: Run, count: int) -> list[Figure]:
         again()
         theirs.take(min(_TURN, count) // 4)
         again()
-        for number in range(min(_TURN, count) // 4):
+        for number in range(min(_TURN, count) // 8):
             for one in by_turns:
                 one.take_one(number)
         run.flush(until="durable", timeout=60)

@@ -12,15 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 
-from many import Many
+import growth
+from many import Logged, Many
 from measure import Figure, Spread, interleaved, ns_per_call, percentile, ratio
 from node import BenchNode
 
 import logferry
 
 FORKS, TRAINERS = 4, 8
-# By then silent producers have let their connections go, and an agent has closed files and given memory back.
-REST_S = 165.0
+# Silent producers let their connections go after two minutes, and the agent then gives memory back within 20 s.
+REST_S = 150.0
 
 # Steps of about a millisecond of work; logs one event a step in two of four phases. Prints steps by phase.
 TRAIN = """
@@ -47,8 +48,9 @@ run.finish()
 """
 
 
-def figures(rounds: int, phases: int, producers: int) -> list[Figure]:
-    return [forks(rounds), *training(phases), *thousand(producers)]
+def figures(rounds: int, phases: int, producers: int, meanwhile: Callable[[], None]) -> list[Figure]:
+    """Measure; `meanwhile` does what other groups need done, while nothing is measured."""
+    return [forks(rounds), *training(phases), *thousand(producers, meanwhile)]
 
 
 def forks(rounds: int) -> Figure:
@@ -119,35 +121,59 @@ def training(phases: int) -> list[Figure]:
     ]
 
 
-def thousand(producers: int, seconds: float = 8.0) -> list[Figure]:
-    """That many forked processes: logging at two paces, then at rest."""
+def few_us(producers: int, rate: int, seconds: float = 3.0) -> float:
+    """Return the agent's CPU per event where so many log that many events a second between them."""
+    crowd = Many(producers, seconds)
+    try:
+        return crowd.log(rate // producers // 10).agent_us
+    finally:
+        crowd.close()
+
+
+def thousand(producers: int, meanwhile: Callable[[], None], seconds: float = 8.0) -> list[Figure]:
+    """That many forked processes: logging at two paces, then at rest; the first pace also of fewer."""
+    few = {count: few_us(count, 10 * producers) for count in (producers // 100, producers // 10)}
     crowd = Many(producers, seconds)
     node, many = crowd.node, f"{producers} producers"
-    memory = {"without producers, MiB": crowd.empty_bytes / (1 << 20)}
-    found = []
+    memory: dict[str, float | str] = {"without producers, MiB": _mib(crowd.empty_bytes)}
+    seen = {}
     try:
         for at_once in (1, 10):
-            logged = crowd.log(at_once)
-            rate = f"{many} × {10 * at_once} events/s"
-            memory[f"after {10 * at_once} events/s, MiB"] = node.resident_bytes() / (1 << 20)
-            details: dict[str, float | str] = {
-                "p50, ms": percentile(logged.waits_ms, 0.5),
-                "agent's CPU for an event, µs": logged.agent_us,
-                "events": len(logged.waits_ms),
-            }
-            found += [
-                Figure(f"{rate}, shed", logged.shed, "events", 0),
-                Figure(f"{rate}, call to written, p99", logged.p99_ms, "ms", 1_000, details=details),
-            ]
-        before = node.cpu_s()
-        time.sleep(seconds)
-        idle = (node.cpu_s() - before) / seconds
-        time.sleep(REST_S - seconds)
-        resting = node.resident_bytes() / (1 << 20)
+            seen[at_once] = crowd.watch(at_once)
+            memory[f"after {10 * at_once} events/s, MiB"] = _mib(node.resident_bytes())
+        idle = _idle(node, seconds)
+        until = time.monotonic() + REST_S - seconds
+        logged = {at_once: crowd.evaluated(one) for at_once, one in seen.items()}
+        meanwhile()
+        time.sleep(max(0.0, until - time.monotonic()))
+        resting = _mib(node.resident_bytes())
     finally:
         crowd.close()
     return [
-        *found,
-        Figure(f"agent's memory, {many} at rest", resting, "MiB", 40, details=dict(memory)),
+        *(figure for at_once, one in logged.items() for figure in _paced(f"{many} × {10 * at_once} events/s", one)),
+        Figure(f"agent's memory, {many} at rest", resting, "MiB", 40, details=memory),
         Figure(f"agent's CPU, {many} at rest", idle * 100, "% of a core", 0.5),
+        growth.by_producers({**few, producers: logged[1].agent_us}),
+    ]
+
+
+def _mib(size: int) -> float:
+    return size / (1 << 20)
+
+
+def _idle(node: BenchNode, seconds: float) -> float:
+    before = node.cpu_s()
+    time.sleep(seconds)
+    return (node.cpu_s() - before) / seconds
+
+
+def _paced(pace: str, logged: Logged) -> list[Figure]:
+    details: dict[str, float | str] = {
+        "p50, ms": percentile(logged.waits_ms, 0.5),
+        "agent's CPU for an event, µs": logged.agent_us,
+        "events": len(logged.waits_ms),
+    }
+    return [
+        Figure(f"{pace}, shed", logged.shed, "events", 0),
+        Figure(f"{pace}, call to written, p99", logged.p99_ms, "ms", 1_000, details=details),
     ]

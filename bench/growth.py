@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
+from typing import NamedTuple
 
-from many import Many
 from measure import Figure
 from node import BenchNode
 
@@ -32,20 +33,42 @@ for run_number in range(runs):
 TOTAL = 200_000
 
 
-def figures(scale: int) -> list[Figure]:
+class Shape(NamedTuple):
+    """So many runs of so many events, of which each file is rotated so often."""
+
+    runs: int
+    events: int
+    rotations: int = 0
+
+
+def shapes(scale: int) -> tuple[dict[int, Shape], dict[int, Shape], dict[int, Shape]]:
+    """Return what is measured by length of a run, by number of runs, by rotated files; the middle one is the same."""
     total = TOTAL // scale
-    lengths = {events: agent_us(1, events) for events in (total // 10, total, total * 10)}
-    runs = {count: agent_us(count, total // count) for count in (1, 10, 100)}
-    rotated = {count: agent_us(1, total, rotations=count) for count in (0, 10, 100)}
+    lengths = {events: Shape(1, events) for events in (total // 10, total, total * 10)}
+    runs = {count: Shape(count, total // count) for count in (1, 10, 100)}
+    return lengths, runs, {count: Shape(1, total, count) for count in (0, 10, 100)}
+
+
+def prepare(scale: int) -> None:
+    for table in shapes(scale):
+        for shape in table.values():
+            _spooled(shape)
+
+
+def figures(scale: int) -> list[Figure]:
+    lengths, runs, rotated = ({key: agent_us(one) for key, one in table.items()} for table in shapes(scale))
     unchanged = {count: rescan_ms(count) for count in (100, 1_000, 10_000)}
-    producers = {count: producers_us(count, 10_000 // scale) for count in (10, 100, 1_000 // scale)}
     return [
-        _table("agent's CPU per event by number of producers", "producers", producers, "µs"),
         _table("agent's CPU per event by length of the run", "events", lengths, "µs"),
         _table("agent's CPU per event by number of runs, start and end of each included", "runs", runs, "µs"),
         _table("agent's CPU per event by number of rotated files", "files", rotated, "µs"),
         _table("rescan by results that did not change", "results", unchanged, "ms"),
     ]
+
+
+def by_producers(values: dict[int, float]) -> Figure:
+    """Return the table of the same rate of events by number of producers, which the crowd measures."""
+    return _table("agent's CPU per event by number of producers", "producers", values, "µs")
 
 
 def _table(name: str, of: str, values: dict[int, float], unit: str) -> Figure:
@@ -54,29 +77,29 @@ def _table(name: str, of: str, values: dict[int, float], unit: str) -> Figure:
     return Figure(f"{name}, largest ÷ smallest", values[largest] / values[smallest], "×", details=details)
 
 
-def agent_us(runs: int, events: int, rotations: int = 0) -> float:
+@cache
+def _spooled(shape: Shape) -> BenchNode:
+    """Have runs leave all their events in their spools."""
     node = BenchNode()
+    runs, events, rotations = shape
+    rotate = f"rotate_bytes = {max(1 << 16, runs * events * 150 // rotations)}\n" if rotations else ""
+    node.config(f"spool_bytes = {1 << 30}\n[agent]\n{rotate}")
+    command = [sys.executable, "-c", RUNS, str(runs), str(events)]
+    subprocess.run(command, env=node.env, check=True, stderr=subprocess.DEVNULL)
+    return node
+
+
+@cache
+def agent_us(shape: Shape) -> float:
+    node = _spooled(shape)
     try:
-        rotate = f"rotate_bytes = {max(1 << 16, runs * events * 150 // rotations)}\n" if rotations else ""
-        node.config(f"spool_bytes = {1 << 30}\n[agent]\n{rotate}")
-        command = [sys.executable, "-c", RUNS, str(runs), str(events)]
-        subprocess.run(command, env=node.env, check=True, stderr=subprocess.DEVNULL)
         node.start_agent()
         before = node.cpu_s()
         while (status := node.status()) is None or status["producers"] or any(node.node.spool.iterdir()):
             time.sleep(0.05)
-        return (node.cpu_s() - before) / (runs * events) * 1e6
+        return (node.cpu_s() - before) / (shape.runs * shape.events) * 1e6
     finally:
         node.close()
-
-
-def producers_us(count: int, rate: int, seconds: float = 4.0) -> float:
-    """Return the agent's CPU per event where so many log that many events a second between them."""
-    many = Many(count, seconds)
-    try:
-        return many.log(rate // count // 10).agent_us
-    finally:
-        many.close()
 
 
 def rescan_ms(results: int) -> float:

@@ -55,6 +55,16 @@ class Logged(NamedTuple):
 _Polls = list[tuple[int, dict[str, int]]]
 
 
+class Seen(NamedTuple):
+    """What was seen while all logged, from `began_ns` to `ended_ns`: a list of who had how much written when."""
+
+    began_ns: int
+    ended_ns: int
+    shed: int
+    polls: _Polls
+    agent_s: float
+
+
 class Many:
     """`count` processes that have said hello to an agent of their own, and log for `seconds` each time."""
 
@@ -73,14 +83,20 @@ class Many:
 
     def log(self, at_once: int) -> Logged:
         """Have each wake up ten times a second and log so many events each time; return once all are written."""
+        return self.evaluated(self.watch(at_once))
+
+    def watch(self, at_once: int) -> Seen:
+        """The same, for `evaluated` to work out later what takes its time."""
         assert self._processes.stdin
         began_ns, cpu_s = time.time_ns(), self.node.cpu_s()
         self._processes.stdin.write(bytes([at_once]) * self._count)
         self._processes.stdin.flush()
         polls, shed = self._polls()
-        cpu_s = self.node.cpu_s() - cpu_s
-        waits_ms = self._waits_ms(polls, began_ns)
-        return Logged(shed, waits_ms, cpu_s / len(waits_ms) * 1e6)
+        return Seen(began_ns, time.time_ns(), shed, polls, self.node.cpu_s() - cpu_s)
+
+    def evaluated(self, seen: Seen) -> Logged:
+        waits_ms = self._waits_ms(seen)
+        return Logged(seen.shed, waits_ms, seen.agent_s / len(waits_ms) * 1e6)
 
     def close(self) -> None:
         self._processes.communicate()
@@ -108,13 +124,13 @@ class Many:
                 return polls, shed[0]
             time.sleep(0.1)
 
-    def _waits_ms(self, polls: _Polls, began_ns: int) -> list[float]:
-        waits = []
+    def _waits_ms(self, seen: Seen) -> list[float]:
+        waits, polls = [], seen.polls
         for path in self.node.logs():
             place = 0
             for line in path.open("rb"):
                 event = json.loads(line)
-                if event.get("sent_ns", 0) < began_ns:
+                if not seen.began_ns <= event.get("sent_ns", 0) < seen.ended_ns:
                     continue
                 producer, _, number = event["seq"].rpartition("-")
                 while place < len(polls) and polls[place][1].get(producer, 0) < int(number):

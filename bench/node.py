@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from ahead import scratch
 
 from logferry.layout import NodeDir
 from logferry.settings import load
@@ -32,7 +33,7 @@ class BenchNode:
     """Directories of its own below a temporary one."""
 
     def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="lf-bench-"))
+        self.root = scratch()
         self.config(f"spool_bytes = {1 << 30}\n")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
         self.env |= {
@@ -110,6 +111,12 @@ class BenchNode:
         if self.agent is not None:
             self.agent.send_signal(signal.SIGTERM)
             self.agent.wait(60)
+            self.agent = None
+
+    def kill_agent(self) -> None:
+        if self.agent is not None:
+            self.agent.kill()
+            self.agent.wait()
             self.agent = None
 
     def close(self) -> None:

@@ -10,11 +10,12 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+from ahead import scratch
 from measure import Figure, interleaved
 
 from logferry_agent.compression import compress
@@ -47,12 +48,26 @@ _SHOWN_BYTES = 128 << 20
 BARE = "import sys, orjson\nfor line in open(sys.argv[1], 'rb'): print(orjson.loads(line)['event'])"
 
 
+@cache
+def prepare(gib: float) -> Path:
+    """Make a home with a large running log, once more in many runs, compressed, and a part of it."""
+    root = scratch()
+    log = a_log(_log(root), int(gib * (1 << 30)))
+    _split(log, root / "home/logs/many")
+    _pack(log, root / "home/logs/packed/run/here.20260105T120000Z-1.jsonl")
+    _copy_part(log, root / "home/logs/shown/run/here.jsonl")
+    return root
+
+
+def _log(root: Path) -> Path:
+    return root / "home/logs/exp/run/here.jsonl"
+
+
 def figures(gib: float) -> list[Figure]:
-    root = Path(tempfile.mkdtemp(prefix="lf-bench-"))
+    root = prepare(gib)
     try:
-        log = a_log(root / "home/logs/exp/run/here.jsonl", int(gib * (1 << 30)))
-        beside = [*reading(root, log), last(root), *searching(root, log), packed(root, log), showing(root, log)]
-        return [*beside, verifying(log)]
+        found = [*reading(root, _log(root)), last(root), *searching(root), packed(root), showing(root)]
+        return [*found, verifying(_log(root))]
     finally:
         shutil.rmtree(root)
 
@@ -90,39 +105,48 @@ def last(root: Path) -> Figure:
     return Figure("logs -n 10", 1000 * found.median, "ms", 300, details={"minimum": 1000 * found.minimum})
 
 
-def showing(root: Path, log: Path) -> Figure:
-    """Show every line of a log, beside a loop that parses each and prints one word of it."""
-    part = root / "home/logs/shown/run/here.jsonl"
+def _copy_part(log: Path, part: Path) -> None:
     part.parent.mkdir(parents=True)
     with log.open("rb") as whole:
         data = whole.read(_SHOWN_BYTES)
     part.write_bytes(data[: data.rfind(b"\n") + 1])
+
+
+def showing(root: Path) -> Figure:
+    """Show every line of a log, beside a loop that parses each and prints one word of it."""
+    part = root / "home/logs/shown/run/here.jsonl"
     theirs = [sys.executable, "-c", BARE, str(part)]
     figure = _beside("logs without a filter ÷ parsing each line", root, ["logs", "shown"], theirs, 1.0)
-    return figure._replace(details={**figure.details, "MB/s": len(data) / 1e6 / float(figure.details["ours, s"])})
+    speed = part.stat().st_size / 1e6 / float(figure.details["ours, s"])
+    return figure._replace(details={**figure.details, "MB/s": speed})
 
 
-def searching(root: Path, log: Path) -> Iterator[Figure]:
-    many = root / "home/logs/many"
+def _split(log: Path, many: Path) -> None:
     data = log.read_bytes()
     for number in range(RUNS):
         start, end = (data.find(b"\n", at * len(data) // RUNS) + 1 for at in (number, number + 1))
         path = many / f"run{number:02d}" / "here.jsonl"
         path.parent.mkdir(parents=True)
         path.write_bytes(data[start:end])
+
+
+def searching(root: Path) -> Iterator[Figure]:
+    many = root / "home/logs/many"
     for name, words, theirs, goal in SEARCHES:
         ours = ["search", "--experiment", "many", *words]
         yield _beside(f"search in {RUNS} runs for {name} ÷ grep", root, ours, ["grep", "-rF", theirs, str(many)], goal)
-    shutil.rmtree(many)
 
 
-def packed(root: Path, log: Path) -> Figure:
-    """Search in a rotated and compressed file, beside zstd into grep, which takes two processors."""
-    path = root / "home/logs/packed/run/here.20260105T120000Z-1.jsonl"
+def _pack(log: Path, path: Path) -> None:
     path.parent.mkdir(parents=True)
     shutil.copyfile(log, path)
     compress(FileSystem(), path, "zstd")
-    theirs = ["sh", "-c", 'zstd -dc "$0" | grep -F "$1"', f"{path}.zst", NEEDLE]
+
+
+def packed(root: Path) -> Figure:
+    """Search in a rotated and compressed file, beside zstd into grep, which takes two processors."""
+    path = root / "home/logs/packed/run/here.20260105T120000Z-1.jsonl.zst"
+    theirs = ["sh", "-c", 'zstd -dc "$0" | grep -F "$1"', str(path), NEEDLE]
     ours = ["search", "--experiment", "packed", NEEDLE]
     return _beside("search in a compressed file ÷ zstd into grep", root, ours, theirs, 1.5)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import tempfile
 import time
-from pathlib import Path
+from functools import cache
 
+from ahead import scratch
 from measure import Figure, interleaved, ratio
 
 from logferry.layout import Home
@@ -27,17 +27,25 @@ _DOCUMENT = {
 }
 
 
+@cache
+def prepare(dropped: int, known: int) -> tuple[Home, Home]:
+    """Make a home with files that were just dropped, and one with files that are in its store."""
+    new, old = Home(scratch()), Home(scratch())
+    _drop(new, dropped)
+    _drop(old, known)
+    _take_in(old)
+    return new, old
+
+
 def figures(rounds: int, dropped: int, known: int) -> list[Figure]:
-    base = Path(tempfile.mkdtemp(prefix="lf-bench-"))
+    new, old = prepare(dropped, known)
     try:
-        home = Home(base)
-        _drop(home, dropped)
-        both = interleaved(rounds, ours=lambda: _take_in(home), bare=lambda: _bare(home))
+        both = interleaved(rounds, ours=lambda: _take_in(new), bare=lambda: _bare(new))
         taken = ratio(f"take-in of {dropped:,} result files, by a bare loop", both["ours"], both["bare"], at_most=2)
-        _drop(home, known)
-        return [taken, _rescan(home, known)]
+        return [taken, _rescan(old, known)]
     finally:
-        shutil.rmtree(base)
+        for home in (new, old):
+            shutil.rmtree(home.path)
 
 
 def _drop(home: Home, count: int) -> None:

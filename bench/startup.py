@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import zlib
+from functools import cache
 from pathlib import Path
 
 import msgpack
@@ -75,19 +76,27 @@ def _run_ms(command: list[str], env: dict[str, str]) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
+@cache
+def prepare(gib: float) -> BenchNode:
+    """Make a node directory whose journal holds that much, none of which can be written."""
+    node = BenchNode()
+    node.config("spool_bytes = 67108864\n[agent]\njournal_bytes = 68719476736\n")
+    _fill_journal(node.node.journal, int(gib * (1 << 30)))
+    (node.root / "home").mkdir()
+    (node.root / "home" / "logs").write_text("")  # in the way
+    return node
+
+
 def backlog(gib: float) -> list[Figure]:
     """An agent on a node directory whose journal holds that much that is not written yet."""
-    node = BenchNode()
+    node = prepare(gib)
     try:
-        node.config("spool_bytes = 67108864\n[agent]\njournal_bytes = 68719476736\n")
-        _fill_journal(node.node.journal, int(gib * (1 << 30)))
-        (node.root / "home").mkdir()
-        (node.root / "home" / "logs").write_text("")  # in the way: nothing can be written, all of it stays
         ready_ms = node.start_agent() * 1e3
         time.sleep(3)  # it tries to work it off meanwhile
         memory = node.memory_bytes() / (1 << 20)
         used = sum(path.stat().st_size for path in node.node.journal.iterdir()) / (1 << 30)
     finally:
+        node.kill_agent()  # told to end, it would try to write for all the time that it has to drain
         node.close()
     details: dict[str, float | str] = {"journal, GiB": used, "most memory, MiB": memory}
     return [
