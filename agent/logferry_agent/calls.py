@@ -94,8 +94,10 @@ class Calls:
             thread.join()
 
     def _order(self) -> None:
-        """Have one more thread look for calls."""
-        if len(self._at_work) >= self._count and self._count - self.hanging < _PLACES and self._count < _THREADS:
+        """Have one more thread look for calls, if there is one or may be."""
+        if len(self._at_work) >= self._count:
+            if self._count - self.hanging >= _PLACES or self._count >= _THREADS:
+                return
             self._count += 1
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}")
             self._threads.append(thread)

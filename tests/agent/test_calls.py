@@ -117,6 +117,20 @@ def test_there_are_never_more_calls_at_a_time_than_places() -> None:
     run(play)
 
 
+def test_help_is_not_called_for_where_all_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logferry_agent.calls._MOMENT_S", 0.001)
+
+    async def play(calls: Calls, held: Held) -> None:
+        all_back = asyncio.gather(*(place(calls).run(held) for _ in range(2 * PLACES)))
+        await until(lambda: held.now == PLACES)
+        await asyncio.sleep(0.1)
+        assert calls._orders.qsize() < PLACES
+        held.release.set()
+        await all_back
+
+    run(play)
+
+
 def test_calls_that_hang_are_told_once_and_give_their_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.1)
 
