@@ -50,13 +50,13 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         os.sync()  # what the disk still has to do would be seen in what is measured next
 
     return {
-        "crowd": lambda: crowd.figures(few, 20 // min(scale, 4), 1_000 // scale, prepare),
+        "crowd": lambda: crowd.figures(few, 16 // min(scale, 4), 1_000 // scale, prepare),
         "calls": lambda: calls.figures(many, 10_000_000 // scale),
         "peers": lambda: peers.figures(options.peers, few),
         "startup": lambda: startup.figures(few, 10 / scale),
         "latency": lambda: latency.figures(10 / min(scale, 2)),
         "readers": lambda: readers.figures(1 / scale),
-        "resultfiles": lambda: resultfiles.figures(min(few, 5), *dropped),
+        "resultfiles": lambda: resultfiles.figures(min(few, 4), *dropped),
         "growth": lambda: growth.figures(scale),
         "throughput": lambda: throughput.beside_peers(500_000 // min(scale, 4), options.debian),
         "fairness": lambda: fairness.figures(200 // scale, 4),

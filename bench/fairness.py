@@ -67,7 +67,7 @@ def measure(trickles: int, phases: int, phase_s: float, period_s: float) -> dict
     try:
         node.start_agent()
         processes = -(-trickles // _PER_PROCESS)
-        began = time.time() + 3 + 0.4 * processes
+        began = time.time() + 3 + 0.25 * processes
         until = began + 2 * phases * phase_s
         loud = _start(node, LOUD, began, until, phase_s)
         counts = [min(_PER_PROCESS, trickles - place * _PER_PROCESS) for place in range(processes)]
