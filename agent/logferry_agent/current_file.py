@@ -34,6 +34,7 @@ class CurrentFile:
         self.offset = saved.offset
         self._tail = saved.tail
         self._services = services
+        self._directory = services.logs / saved.experiment / saved.run
         self._place = Place(services.calls, on_hang)
         self._file: LogFile | None = None
         self._is_synced = True  # what this life wrote
@@ -47,10 +48,6 @@ class CurrentFile:
     def hangs(self) -> bool:
         """Say whether a call has not returned for long."""
         return self._place.hangs
-
-    @property
-    def _directory(self) -> Path:
-        return self._services.logs / self.saved.experiment / self.saved.run
 
     @property
     def path(self) -> Path:

@@ -6,7 +6,6 @@ opening the journal reads one file and not the backlog (see segment.py).
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -107,12 +106,7 @@ def said_of(payload: bytes) -> Said | None:
 def about_of(payload: bytes) -> dict[str, Any] | None:
     """Return what a record of kind HELLO holds, None where that is nothing that this version knows."""
     found = _unpacked(payload)
-    return _shared(found) if _is_about(found) else None
-
-
-def _shared(about: dict[str, Any]) -> dict[str, Any]:
-    """Return the same without texts that others hold too: a node's producers differ in few."""
-    return {key: sys.intern(value) if isinstance(value, str) else value for key, value in about.items()}
+    return found if _is_about(found) else None
 
 
 def _is_about(found: Any) -> bool:
