@@ -129,7 +129,7 @@ class Adoption:
             return
         # Whose locks need not be tried: trying a thousand of them is work, and they live.
         certain = self._exits.living() - self._producers.ending
-        spared = set() if tries_all else certain if since_trial else _not_in_turn(certain, trial)
+        spared = set() if tries_all else certain if since_trial else certain - _in_turn(certain, trial)
         busy, known = self._tasks.keys() | self._sealed.keys(), self._producers.names()
         # What is held back is tried again every two seconds.
         retries = tries_all or self._looks % _LOOKS_PER_RETRY == 0
@@ -338,10 +338,10 @@ class Adoption:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
 
-def _not_in_turn(names: set[str], trial: int) -> set[str]:
-    """Return the names but for the share whose turn it is: each has its turn as often as the others."""
+def _in_turn(names: set[str], trial: int) -> set[str]:
+    """Return the share of the names whose turn it is; while there are about as many, each has its turn."""
     shares = 1 + len(names) // _LOCKS_PER_TRIAL
-    return {name for name in names if (hash(name) + trial) % shares}
+    return {name for name in names if (hash(name) + trial) % shares == 0}
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ A thousand outputs make thousands of calls a second that take microseconds each,
 hand-over from thread to thread costs more than most calls. So all that one turn of the loop calls for is handed over
 at its end, to one thread; another takes part where calls still wait after a moment, then two more, and so on. A
 thread takes only what it calls at once, so one that hangs has no other's call. What is done by the time that there is
-nothing to call any more reaches the loop in one go.
+nothing to call any more, or after a moment, reaches the loop in one go.
 
 A call may have a second step, as a write has its sync: that waits until no first step does, because syncs share what
 the file system has to do where all that is to be synced was written before the first of them.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -27,6 +28,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # Syncs that are under way at once share the file system's commits; more than this make no disk faster.
 _PLACES = 8
@@ -36,7 +38,6 @@ _THREADS = 64
 PATIENCE_S = 5.0
 _LOOKS = 5
 # As long as a hundred calls take on a disk that is not busy, which are what a crowd of a thousand calls for at a time.
-# With 5 ms, all threads took part in each hundred, and it cost half as much again.
 _MOMENT_S = 0.03
 
 
@@ -57,6 +58,7 @@ class Calls:
     def __init__(self, name: str) -> None:
         self.hanging = 0
         self._name = name
+        self._is_refused = False  # a thread, by the system
         self._new: list[_Call] = []  # in this turn of the loop
         self._first: deque[_Call] = deque()  # those whose first step, or only one, is next
         self._second: deque[_Call] = deque()
@@ -95,14 +97,25 @@ class Calls:
 
     def _order(self) -> None:
         """Have one more thread look for calls, if there is one or may be."""
-        if len(self._at_work) >= self._count:
-            if self._count - self.hanging >= _PLACES or self._count >= _THREADS:
-                return
-            self._count += 1
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}")
-            self._threads.append(thread)
+        if len(self._at_work) < self._count or self._has_started():
+            self._orders.put(True)
+
+    def _has_started(self) -> bool:
+        """Start one more thread, if there may be one."""
+        if self._count - self.hanging >= _PLACES or self._count >= _THREADS:
+            return False
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}")
+        try:
             thread.start()
-        self._orders.put(True)
+        except RuntimeError as error:  # it is tried again while calls wait
+            if not self._is_refused:
+                _log.error("files wait, because the system refuses a thread (%s): raise its limit of processes", error)
+            self._is_refused = True
+            return False
+        self._is_refused = False
+        self._count += 1
+        self._threads.append(thread)
+        return True
 
     # on the threads
 
@@ -156,20 +169,23 @@ class Calls:
         self._waiting += len(self._new)
         self._first += self._new
         self._new.clear()
-        if len(self._at_work) <= self.hanging:
-            self._order()
         if self._help is None:
             self._help = self._loop.call_later(_MOMENT_S, self._call_for_help)
         if self._look is None:
             self._look = self._loop.call_later(PATIENCE_S / _LOOKS, self._look_for_hangs)
+        # One whose call takes long does not come to these soon.
+        long_s = monotonic() - _MOMENT_S
+        if len(self._at_work) <= sum(call.began_s < long_s for call in list(self._running)):
+            self._order()
 
     def _call_for_help(self) -> None:
         """Have as many again take part, if calls still wait: those at work may be in one that takes long."""
-        self._help = None
+        self._deliver()  # what they have done before it
         if self._first or self._second:
             for _ in range(max(1, len(self._at_work))):
                 self._order()
-            self._help = self._loop.call_later(_MOMENT_S, self._call_for_help)
+        again = self._waiting > self.hanging
+        self._help = self._loop.call_later(_MOMENT_S, self._call_for_help) if again else None
 
     def _deliver(self) -> None:
         self._is_told = False

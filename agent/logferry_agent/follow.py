@@ -21,6 +21,8 @@ from logferry_agent.rotation import LogName, in_order
 _READ_BYTES = 1 << 20
 # Stands for the beginning of a line that is too long: what begins with it is no UTF-8, so no line.
 _NO_LINE = b"\xff"
+# So often a file is opened anew that was rotated meanwhile; what is missed then comes with the next poll.
+_ROUNDS = 3
 
 
 def _opened(path: Path) -> int:
@@ -45,7 +47,8 @@ class HostTail:
         """Begin after what is there now; return that, from the last file to the first."""
         self._read |= {log.unpacked_name for log in names if not log.current}
         missed = [one for log in names if log.current for one in self._begin(log)]
-        before = [*(log for log in names if log != self._current), *missed]
+        # A current file that is gone is among those missed, and another may come by its name.
+        before = [*(log for log in names if log != self._current and log.unpacked_name in self._read), *missed]
         self._read |= {log.unpacked_name for log in before}
         files = host_files(self._run, before, say_unreadable, newest_first=True)
         if self._fd is None or self._current is None:
@@ -63,7 +66,7 @@ class HostTail:
         if self._current and not self._is_current():
             # What was written between the read above and the rename.
             yield from self._more()
-            self._finish()
+            self._finish(self._current)
             pending = [log for log in pending if log.unpacked_name not in self._read]
         for log in pending:
             if self._current is not None and log.name == self._current.name:
@@ -94,17 +97,15 @@ class HostTail:
             return False
         return self._fd is not None and named.st_ino == os.fstat(self._fd).st_ino
 
-    def _unread(self) -> list[LogName]:
-        """Return what is listed now of the files that were current before the one that is open, or are that one."""
-        if self._current is None:
-            return []
-        variant, listed = self._current.variant, self._run.files().get(self._current.host, [])
-        rotated = [log for log in listed if log.variant == variant and not log.current]
+    def _unread(self, current: LogName) -> list[LogName]:
+        """Return what is listed now of the files that had the name of a current one before."""
+        listed = self._run.files().get(current.host, [])
+        rotated = [log for log in listed if log.variant == current.variant and not log.current]
         return [log for log in rotated if log.unpacked_name not in self._read]
 
-    def _finish(self) -> None:
+    def _finish(self, current: LogName) -> None:
         """Have done with the file that is open, whatever its name is by now."""
-        unread = self._unread()
+        unread = self._unread(current)
         ours = next(filter(self._is_open, unread), unread[0] if unread else None)  # compressed, it is another file
         if ours:
             self._read.add(ours.unpacked_name)
@@ -112,12 +113,14 @@ class HostTail:
 
     def _begin(self, log: LogName) -> list[LogName]:
         """Open a current file; return those that were rotated since it was listed, which have the lines before it."""
-        while True:
+        missed: list[LogName] = []
+        for _ in range(_ROUNDS):  # some file systems never tell a name and a descriptor the same inode
             self._open(log)
-            missed = self._unread()
+            missed = self._unread(log)
             # Rotated before they were listed, it would be one of them.
             if self._fd is None or self._is_current():
-                return missed
+                break
+        return missed
 
     def _open(self, log: LogName) -> None:
         if self._current is not None:

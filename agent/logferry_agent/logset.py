@@ -16,6 +16,8 @@ from logferry_agent.rotation import LogName, in_order
 
 # Is told which file cannot be read to its end, and why.
 Unreadable = Callable[[Path, Exception], None]
+# So often a directory is listed anew whose files were renamed meanwhile.
+_LISTINGS = 3
 # Files of one host with their content.
 Files = Iterator[tuple[LogName, Iterator[bytes]]]
 
@@ -161,9 +163,10 @@ def _directories(path: Path) -> list[os.DirEntry[str]]:
 
 
 def _changed_ns(run: RunLogs) -> int:
-    while True:
+    for _ in range(_LISTINGS):
         paths = [run.path / log.name for logs in run.files().values() for log in logs]
         try:
             return max((path.lstat().st_mtime_ns for path in paths), default=0)
         except FileNotFoundError:  # rotated, compressed or pruned since it was listed
             continue
+    return run.path.lstat().st_mtime_ns

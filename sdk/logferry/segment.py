@@ -177,7 +177,8 @@ def _map_file(path: Path, size: int) -> mmap.mmap:
     finally:
         os.close(fd)
     # Else the first byte that is touched brings in as much as the disk reads ahead, up to the whole segment.
-    mapping.madvise(mmap.MADV_RANDOM)
+    with contextlib.suppress(OSError, AttributeError):  # not every system knows this advice
+        mapping.madvise(mmap.MADV_RANDOM)
     return mapping
 
 

@@ -90,18 +90,56 @@ def test_what_could_not_begin_is_not_finished() -> None:
     run(play)
 
 
+@pytest.mark.parametrize("count", [1, PLACES - 1])
 @pytest.mark.parametrize("step", [0, 1])
-def test_a_step_that_does_not_return_holds_up_no_other_that_was_called_for_with_it(step: int) -> None:
+def test_a_step_that_does_not_return_holds_up_no_other_that_was_called_for_with_it(step: int, count: int) -> None:
     async def play(calls: Calls, held: Held) -> None:
         quick: list[Callable[[], Any]] = [lambda: None, lambda: None]
-        others = [place(calls).run_both(*quick) for _ in range(20)]
+        others = [asyncio.ensure_future(place(calls).run_both(*quick)) for _ in range(20)]
         slow = [*quick[:step], held, *quick[step + 1 :]]
-        hangs = [asyncio.ensure_future(place(calls).run_both(*slow)) for _ in range(PLACES - 1)]
-        async with asyncio.timeout(5):
+        hangs = [asyncio.ensure_future(place(calls).run_both(*slow)) for _ in range(count)]
+        async with asyncio.timeout(1):
             await asyncio.gather(*others)
         assert not any(one.done() for one in hangs)
         held.release.set()
         await asyncio.gather(*hangs)
+
+    run(play)
+
+
+def test_beside_a_call_that_takes_long_others_do_not_wait_for_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logferry_agent.calls._MOMENT_S", 0.5)
+
+    async def play(calls: Calls, held: Held) -> None:
+        slow = asyncio.ensure_future(place(calls).run(held))
+        began_s = time.monotonic()
+        await until(lambda: held.now == 1 and time.monotonic() - began_s > 0.6)
+        async with asyncio.timeout(2):  # eight times half a second would be four
+            for number in range(8):
+                assert await place(calls).run(abs, -number) == number
+        held.release.set()
+        assert await slow == "back"
+
+    run(play)
+
+
+def test_where_the_system_refuses_a_thread_calls_wait_for_one_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, refusals = threading.Thread.start, iter(range(5))
+
+    def refused(thread: threading.Thread) -> None:
+        if next(refusals, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def play(calls: Calls, _: Held) -> None:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+        async with asyncio.timeout(20):
+            assert await place(calls).run(abs, -1) == 1
+        assert [record.message for record in caplog.records if "refuses a thread" in record.message] == [
+            "files wait, because the system refuses a thread (can't start new thread): raise its limit of processes"
+        ]
 
     run(play)
 

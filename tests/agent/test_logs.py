@@ -214,6 +214,27 @@ def test_following_keeps_the_order_where_a_file_is_rotated_between_its_listing_a
     assert [json.loads(one)["seq"][-1] for one in seen] == list("123" if again else "12")
 
 
+@pytest.mark.parametrize("skips", [False, True])
+def test_following_goes_on_where_a_file_was_rotated_before_it_was_opened_and_none_has_its_name_yet(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, skips: bool
+) -> None:
+    path, really = write(home, line(1)), HostTail._open
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+
+    def renamed(host: HostTail, log: LogName) -> None:
+        monkeypatch.setattr(HostTail, "_open", really)
+        path.rename(path.with_name("node7.20250730T130000Z-1.jsonl"))
+        really(host, log)
+
+    monkeypatch.setattr(HostTail, "_open", renamed)
+    seen = [block for files in tail.skip_to_end() for _, content in files for block in content] if skips else []
+    seen += polled(tail) + polled(tail)
+    write(home, line(2))
+    seen += polled(tail) + polled(tail)
+    tail.close()
+    assert [json.loads(one)["seq"][-1] for one in seen] == ["1", "2"]
+
+
 def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = home / "logs" / "exp" / "run1"
     directory.mkdir(parents=True)

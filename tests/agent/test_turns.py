@@ -32,6 +32,10 @@ class Noting(FileSystem):
         self.calls.append("write")
         return super().pwritev(fd, buffers, offset)
 
+    def begin_sync(self, fd: int, offset: int, size: int) -> None:
+        self.calls.append("begin of the sync")
+        super().begin_sync(fd, offset, size)
+
     def fsync(self, fd: int) -> None:
         self.calls.append("sync")
         super().fsync(fd)
@@ -101,7 +105,7 @@ def test_in_company_a_turn_gathers_writes_and_makes_safe_in_one_go(root: Path) -
             assert fs.calls == []
             _pause_is_over(one)
             await one.until(lambda: one.written == {"aaaaaaaa": 4})
-            assert fs.calls == ["write", "sync", "check"]
+            assert fs.calls == ["write", "begin of the sync", "sync", "check"]
 
     asyncio.run(main())
 

@@ -71,7 +71,7 @@ def test_what_is_ahead_grows_and_shrinks_with_the_load(segments: Segments) -> No
     segments.populate()
     once = active.ready
     assert once >= (8 + 4 * 8) * PAGE
-    for _ in range(30 * 16):
+    for _ in range(45 * 16):
         active.write(RECORD)
         segments.populate()
     assert active.ready == once
