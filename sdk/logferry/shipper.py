@@ -2,10 +2,9 @@
 
 It never makes a log call wait and is never needed for what was logged to survive: whatever it did not ship, the agent
 adopts. It ships the first event after a pause at once, and others within 5 ms where it is alone on its node; in company
-it gathers for longer (see company.py), unless much comes or somebody waits: each batch costs job and agent
-some hand-overs between threads, and a node full of training loops has no time for hundreds of them in a second. It goes
-back to where the agent says, prepares segments ahead of the calls, and sleeps when nothing happens; the next call or
-frame of the agent's wakes it. After two minutes it lets its connection go until then.
+it gathers for longer (see company.py), unless much comes or somebody waits: each batch costs job and agent some
+hand-overs between threads. It goes back to where the agent says, prepares segments ahead of the calls, and sleeps when
+nothing happens; the next call or frame of the agent's wakes it. After two minutes it lets its connection go until then.
 """
 
 from __future__ import annotations
@@ -276,6 +275,7 @@ class Shipper:
                 # With nothing on its way it is no full queue that refuses: there is no connection.
                 self._greeted = self._buffer.unacked_bytes() > 0
                 return
+            self._buffer.prepare()  # calls go on while frames wait for the interpreter's lock, each for milliseconds
 
     def _receive(self, dealer: Dealer) -> bool:
         heard = False
