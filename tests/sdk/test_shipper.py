@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 import logferry
 from logferry import dealer, diagnostics, shipper, wire
+from logferry.buffer import Buffer
 from logferry.company import Company
 from logferry.run import Run
 from support.fakeagent import FakeAgent
@@ -211,6 +213,32 @@ def test_an_agent_that_is_too_busy_to_answer_is_not_missed_until_a_minute_has_pa
         busy.communicate(b"\n")
     assert str(node_dir / "spool") in said
     assert "start one" not in said
+
+
+def test_between_the_frames_of_a_backlog_the_next_segment_is_prepared(
+    run: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame waits for the interpreter's lock while calls go on, and a window of them as long as a segment lasts."""
+    send, prepare, seen = dealer.Dealer.send, Buffer.prepare, []
+
+    def noted_send(one: dealer.Dealer, frame: wire.Frame) -> bool:
+        seen.append("frame" if isinstance(frame, wire.Batch) else "")
+        return send(one, frame)
+
+    def noted_prepare(buffer: Buffer) -> None:
+        seen.append("prepare")
+        prepare(buffer)
+
+    hold = threading.Event()
+    run._producer.shipper.submit(hold.wait)
+    for _ in range(60):
+        run.info("Large", text="x" * 10_000)
+    monkeypatch.setattr(dealer.Dealer, "send", noted_send)
+    monkeypatch.setattr(Buffer, "prepare", noted_prepare)
+    hold.set()
+    agent.until(lambda: agent.names.count("Large") == 60)
+    assert seen.count("frame") >= 4
+    assert ("frame", "frame") not in set(itertools.pairwise(seen))
 
 
 def test_a_task_runs_on_the_thread_and_one_that_fails_ends_nothing(run: Run, agent: FakeAgent) -> None:
