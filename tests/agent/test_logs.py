@@ -235,6 +235,27 @@ def test_following_goes_on_where_a_file_was_rotated_before_it_was_opened_and_non
     assert [json.loads(one)["seq"][-1] for one in seen] == ["1", "2"]
 
 
+def test_the_latest_run_is_found_where_a_listing_goes_on_naming_what_is_gone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really = write(home, line(1)), RunLogs.files
+    path.with_name("gone.jsonl").touch()
+    stale = really(RunLogs("exp", "run1", path.parent))
+    path.with_name("gone.jsonl").unlink()
+    monkeypatch.setattr(RunLogs, "files", lambda _: stale)
+    assert [run.run for run in find(Home(home), None)] == ["run1"]
+
+
+def test_following_ends_a_poll_where_a_name_and_a_descriptor_never_have_the_same_inode(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(home, line(1))
+    monkeypatch.setattr(HostTail, "_is_open", lambda *_: False)
+    tail = RunTail(RunLogs("exp", "run1", path.parent))
+    assert [json.loads(one)["seq"][-1] for one in polled(tail)] == ["1"]
+    tail.close()
+
+
 def test_following_says_once_what_cannot_be_opened_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = home / "logs" / "exp" / "run1"
     directory.mkdir(parents=True)
