@@ -178,9 +178,6 @@ class Receiver:
         self._turn = None
         try:
             more = self._take_frames()
-        except BaseException:
-            self._paused = True  # the next tick goes on
-            raise
         finally:
             taken, self._taken, self._taken_bytes = self._taken, [], 0
             self._took = self._took or bool(taken)

@@ -29,27 +29,6 @@ def play(root: Path, scene: Scene, fs: FakeFileSystem | None = None) -> None:
     asyncio.run(run())
 
 
-def test_after_a_turn_that_failed_the_next_tick_goes_on_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene(built: Intake, one: Client) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        await one.greet(A)
-        receive, failed = built.receiver._receive, asyncio.Event()
-
-        def fails_once() -> list[bytes]:
-            monkeypatch.setattr(built.receiver, "_receive", receive)
-            failed.set()
-            raise MemoryError
-
-        monkeypatch.setattr(built.receiver, "_receive", fails_once)
-        await one.say(batch(A, 1, 3))
-        await failed.wait()
-        assert built.receiver.has_more_to_do
-        built.receiver.tell()
-        await one.acked(A, 3)
-
-    play(root, scene)
-
-
 def test_a_batch_is_acked_and_is_then_in_the_journal_as_it_came(root: Path) -> None:
     async def scene(built: Intake, one: Client) -> None:
         assert await one.greet(A) == wire.Welcome(A, 1, None, wire.WINDOW_BYTES, 0)
