@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -10,11 +11,13 @@ import struct
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
+from pathlib import Path
 
 import growth
 from many import Logged, Many
-from measure import Figure, Spread, interleaved, ns_per_call, percentile, ratio
+from measure import Figure, interleaved, ns_per_call, percentile, ratio
 from node import BenchNode
 
 import logferry
@@ -23,34 +26,38 @@ FORKS, TRAINERS = 4, 8
 # Silent producers let their connections go after two minutes, and the agent then gives memory back within 20 s.
 REST_S = 150.0
 
-# Steps of about a millisecond of work; logs one event a step in two of four phases. Prints steps by phase.
+# Phases of a training loop. What logging left behind follows it for up to a second, so that second is not measured.
+PHASES = ["settles", "silent", "bare", "begins", "logging"]
+# Steps of so many bytes hashed; in each the loop does what its phase says. Prints steps and processor time by phase.
 TRAIN = """
-import hashlib, json, sys, time, logferry
-began, phases, phase_s = float(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+import hashlib, json, sys, time, logferry, floor
+began, rounds, size = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 run = logferry.init("train", run_id=sys.argv[4])
-data = bytes(1_300_000)
-def step():
-    return hashlib.sha256(data).digest()
-steps, cpu = [0] * phases, [0.0] * phases
+bare, again = floor.bare_call(1 << 20)
+silent = lambda *_, **fields: None
+calls = [silent, silent, bare, run.info, run.info] * rounds
+data = bytes(size)
+steps, cpu = [0] * len(calls), [0.0] * len(calls)
 while time.time() < began:
     time.sleep(0.001)
 number = 0
-while (phase := int((time.time() - began) / phase_s)) < phases:
+while (phase := int(time.time() - began)) < len(calls):
     before = time.process_time()
-    step()
-    if phase % 4 >= 2:
-        run.info("StepEnd", step=number, batch=42, loss=0.94, accuracy=0.77, phase="train")
+    hashlib.sha256(data).digest()
+    calls[phase]("StepEnd", step=number, batch=42, loss=0.94, accuracy=0.77, phase="train")
     steps[phase] += 1
     cpu[phase] += time.process_time() - before
     number += 1
+    if number % 1000 == 0:
+        again()
 print(json.dumps([steps, cpu]))
 run.finish()
 """
 
 
-def figures(rounds: int, phases: int, producers: int, meanwhile: Callable[[], None]) -> list[Figure]:
+def figures(rounds: int, loops: int, producers: int, meanwhile: Callable[[], None]) -> list[Figure]:
     """Measure; `meanwhile` does what other groups need done, while nothing is measured."""
-    return [forks(rounds), *training(phases), *thousand(producers, meanwhile)]
+    return [forks(rounds), *training(loops), *thousand(producers, meanwhile)]
 
 
 def forks(rounds: int) -> Figure:
@@ -86,39 +93,54 @@ def _in_children(call: Callable[..., None], count: int) -> float:
     return sum(struct.unpack(f"{count}d", shared)) / count
 
 
-def training(phases: int) -> list[Figure]:
-    """Eight training loops of 1 ms steps, silent for two phases and logging for two, and what that slows them down."""
+def training(rounds: int) -> list[Figure]:
+    """Eight training loops of 1 ms steps by turns silent, with a bare call and logging, and what that costs them."""
     node = BenchNode()
-    # Batches, acks and outputs follow a call for up to a second: the first phase of its kind pays for the one before.
-    # Longer ones would not meet the same machine, whose speed changes.
-    phase_s, phases = 1.0, 4 * (phases // 2)
+    size = _hashed_in(0.001)
     try:
         node.start_agent()
-        began = time.time() + 4
-        arguments = [str(began), str(phases), str(phase_s)]
+        arguments = [str(time.time() + 4), str(rounds), str(size)]
         jobs = [
             subprocess.Popen(
-                [sys.executable, "-c", TRAIN, *arguments, f"run{number}"], env=node.env, stdout=subprocess.PIPE
+                [sys.executable, "-c", TRAIN, *arguments, f"run{number}"],
+                cwd=Path(__file__).parent,
+                env=node.env,
+                stdout=subprocess.PIPE,
             )
             for number in range(TRAINERS)
         ]
         said = [json.loads(job.communicate()[0]) for job in jobs]
     finally:
         node.close()
-    steps = [sum(one[0][phase] for one in said) for phase in range(phases)]
-    costs = [sum(one[1][phase] for one in said) / max(1, steps[phase]) for phase in range(phases)]
-    slower = [silent / max(1, logging) for silent, logging in zip(steps[1::4], steps[3::4], strict=True)]
-    own = [logging / silent for silent, logging in zip(costs[1::4], costs[3::4], strict=True)]
-    details: dict[str, float | str] = {
-        "step, ms of CPU": Spread.of(costs).median * 1e3,
-        "standard error": statistics.stdev(slower) / len(slower) ** 0.5,
-        "steps per second": sum(steps) / (phases * phase_s),
-    }
-    error: dict[str, float | str] = {"standard error": statistics.stdev(own) / len(own) ** 0.5}
+    steps, cpu_s = ([sum(values) for values in zip(*(one[kind] for one in said), strict=True)] for kind in (0, 1))
+    cpu_ms = [1e3 * spent / max(1, count) for spent, count in zip(cpu_s, steps, strict=True)]
+    by_clock = [1 / max(1, count) for count in steps]
     return [
-        Figure("training loops, silent ÷ logging, agent included", statistics.mean(slower), "×", details=details),
-        Figure("training step with an event ÷ without, CPU of the job", statistics.mean(own), "×", 1.01, details=error),
+        _against_silent("training step with an event ÷ without, agent included", by_clock, 1.01),
+        _against_silent("training step with an event ÷ without, CPU of the job", cpu_ms, 1.01),
     ]
+
+
+def _hashed_in(seconds: float) -> int:
+    """Return of how many bytes the digest takes so long."""
+    size = 1_000_000
+    took = min(timeit.repeat(lambda: hashlib.sha256(bytes(size)), number=1, repeat=20))
+    return int(size * seconds / took)
+
+
+def _against_silent(name: str, costs: list[float], goal: float) -> Figure:
+    """Return what a step costs by phase as a multiple of what it does in the silent one of the same round."""
+    by_phase = {phase: costs[place :: len(PHASES)] for place, phase in enumerate(PHASES)}
+    found = {
+        phase: [cost / silent for cost, silent in zip(by_phase[phase], by_phase["silent"], strict=True)]
+        for phase in ("bare", "logging")
+    }
+    details: dict[str, float | str] = {
+        "standard error": statistics.stdev(found["logging"]) / len(found["logging"]) ** 0.5,
+        "the same of stamp, pack, copy": statistics.mean(found["bare"]),
+        "its standard error": statistics.stdev(found["bare"]) / len(found["bare"]) ** 0.5,
+    }
+    return Figure(name, statistics.mean(found["logging"]), "×", goal, details=details)
 
 
 def few_us(producers: int, rate: int, seconds: float = 3.0) -> float:

@@ -1,6 +1,7 @@
 """What a producer can see of its node: who else logs there, and whether an agent serves it.
 
-From the first, looked at each second or few, follows for how long each producer gathers events before it ships them.
+From the first, looked at each second or few, follows for how long each producer gathers events before it ships them,
+and at which moments, which it shares with some others.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from logferry.layout import NodeDir, is_own_node_dir
 from logferry.spool import lock_holder
 
 _ALONE_S = 0.005
-# All producers of a node together ship about 16 batches a second, until that would make one wait for too long: the
-# agent's work for them, and its syncs' interrupts, are taken from the same processors as the jobs' own.
-_SHARE_S = 0.06
-_LONG_S = 0.5
+# A batch costs the agent several hand-overs and syncs, whose work and interrupts are taken from the same processors as
+# the jobs' own; what comes together costs little more. So some ship together, at moments of the clock. These times
+# divide each other: who has not seen the last ones come still meets the others.
+_TWO_S, _FOUR_S, _LONG_S = 0.125, 0.25, 0.5
+_TOGETHER = 16
 # Some seven hundred that gather for so long are as many as an agent on two cores serves without delay.
 _CROWD_SHARE_S, _LONGEST_S = 0.75 / 1000, 0.75
 # Where the file system does not count them, no more are looked for: whoever has so many neighbours gathers for long.
@@ -26,22 +28,22 @@ _LOOK_S, _BATCHES = 1.0, 8
 
 
 class Company:
-    """Knows for how long `producer` of `node` gathers events."""
+    """Knows when `producer` of `node` ships."""
 
     def __init__(self, node: NodeDir, producer: str) -> None:
         self._node = node
-        self._look_at = self._batch_s = 0.0
-        self._phase = zlib.crc32(producer.encode()) / (1 << 32)
+        self._look_at = self._batch_s = self._phase_s = 0.0
+        self._share = zlib.crc32(producer.encode())
 
-    def batch_s(self, now: float, since_s: float) -> float:
-        """Return that in seconds; `now` is monotonic, `since_s` how long ago the last batch was shipped.
-
-        Of many that begin together each ships for the second time at a moment of its own, and stays there.
-        """
+    def next_batch_at(self, now: float) -> float:
+        """Return when it is this producer's turn again, in monotonic seconds, which all of a node share."""
         if now >= self._look_at:
-            self._batch_s = batch_s(producers(self._node))
+            count = producers(self._node)
+            self._batch_s = batch_s(count)
+            moments = max(1, count // _TOGETHER)
+            self._phase_s = self._share % moments / moments * self._batch_s
             self._look_at = now + max(_LOOK_S, _BATCHES * self._batch_s)
-        return self._batch_s * self._phase if since_s > 2 * self._batch_s else self._batch_s
+        return (int((now - self._phase_s) / self._batch_s) + 1) * self._batch_s + self._phase_s
 
 
 def producers(node: NodeDir) -> int:
@@ -62,9 +64,9 @@ def producers(node: NodeDir) -> int:
 
 def batch_s(producers: int) -> float:
     """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
-    if producers < 2:
-        return _ALONE_S
-    return min(max(min(_SHARE_S * producers, _LONG_S), _CROWD_SHARE_S * producers), _LONGEST_S)
+    if producers < 5:
+        return _ALONE_S if producers < 2 else _TWO_S if producers == 2 else _FOUR_S
+    return min(max(_LONG_S, _CROWD_SHARE_S * producers), _LONGEST_S)
 
 
 def has_agent(node: NodeDir) -> bool:

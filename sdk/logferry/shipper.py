@@ -84,12 +84,12 @@ class Shipper:
     ) -> None:
         self._buffer, self._producer, self._about, self._address = buffer, producer, about, address
         self._own_level, self._where, self._node = own_level, where, node
-        self._company, self._batch_s = Company(node, producer), 0.0
+        self._company = Company(node, producer)
         self.durable = self.written = self.emitted = 0
         self._window = wire.WINDOW_BYTES
         self._greeted = False
         self._patience_s = _PATIENCE_S
-        self._hello_at = self._shipped_at = self._waiting_since = self._paused_until = 0.0
+        self._hello_at = self._batch_at = self._waiting_since = self._paused_until = 0.0
         self._told = self._welcomed = self._rested = False  # rested: slept, and nothing happened
         self._sleeps = 0
         self._flushes: list[Flush] = []
@@ -230,7 +230,7 @@ class Shipper:
             return self._paused_until - now, True
         if dealer.blocked:
             return _PATIENCE_S, True
-        next_batch_s = max(0.0, self._shipped_at + self._batch_s - now)
+        next_batch_s = max(0.0, self._batch_at - now)
         if waiting := self._buffer.unread():
             if waiting >= _LARGE_BATCH_BYTES:
                 next_batch_s = 0.0
@@ -259,15 +259,14 @@ class Shipper:
         if not self._greeted or now < self._paused_until:
             return
         hurry = self._stopping or self._requests or self._flushes
-        if now - self._shipped_at < self._batch_s and not hurry and self._buffer.unread() < _LARGE_BATCH_BYTES:
+        if now < self._batch_at and not hurry and self._buffer.unread() < _LARGE_BATCH_BYTES:
             return
         while self._buffer.unread() and (room := self._window - self._buffer.unacked_bytes()) > 0:
             found = self._buffer.read(min(room, _FRAME_BYTES))
             if found is None:
                 return
-            if self._shipped_at != now:
-                self._batch_s = self._company.batch_s(now, now - self._shipped_at)
-                self._shipped_at = now
+            if self._batch_at <= now:
+                self._batch_at = self._company.next_batch_at(now)
             if self._buffer.unacked_bytes() == found.stop - found.start:  # nothing else is on its way
                 self._waiting_since = now
             if not dealer.send(_batch(self._producer, found)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,19 +61,38 @@ def test_a_directory_that_is_not_there_holds_nobody_else(root: Path) -> None:
 
 
 def test_the_more_producers_a_node_has_the_longer_each_gathers_up_to_three_quarters_of_a_second() -> None:
-    waits = [company.batch_s(producers) for producers in (0, 1, 2, 4, 8, 9, 16, 600, 1000, 5000)]
-    assert waits == [0.005, 0.005, 0.12, 0.24, 0.48, 0.5, 0.5, 0.5, 0.75, 0.75]
+    waits = [company.batch_s(producers) for producers in (0, 1, 2, 3, 4, 5, 16, 600, 800, 1000, 5000)]
+    assert waits == [0.005, 0.005, 0.125, 0.25, 0.25, 0.5, 0.5, 0.5, 0.6, 0.75, 0.75]
 
 
 def test_a_producer_looks_around_once_a_second_and_once_in_eight_batches(node: NodeDir) -> None:
     company_of = company.Company(node, "p")
-    assert company_of.batch_s(now=5.0, since_s=0.0) == 0.005
+    assert company_of.next_batch_at(5.0) == pytest.approx(5.005)
     make(node, *(f"p{number}" for number in range(15)))
-    assert company_of.batch_s(now=5.9, since_s=0.0) == 0.005
-    assert company_of.batch_s(now=6.0, since_s=0.0) == 0.5
+    assert company_of.next_batch_at(5.99) < 6.0
+    assert company_of.next_batch_at(6.1) == 6.5
     make(node, *(f"q{number}" for number in range(1500)))
-    assert company_of.batch_s(now=9.9, since_s=0.0) == 0.5
-    assert company_of.batch_s(now=10.0, since_s=0.0) == 0.75
+    assert company_of.next_batch_at(10.0) == 10.5
+    assert company_of.next_batch_at(10.1) - 10.1 <= 0.75
+    assert company_of._batch_s == 0.75
+
+
+def test_few_ship_together_whenever_each_began_and_however_many_each_has_seen(node: NodeDir) -> None:
+    companies = []
+    for count in range(1, 17):
+        make(node, f"producer{count}")
+        companies.append(company.Company(node, f"producer{count}"))
+        companies[-1].next_batch_at(5.0 + count / 100)  # it looks for the next time in a second or later
+    assert {one.next_batch_at(5.3 + place / 100) for place, one in enumerate(companies[4:])} == {5.5}
+    assert {one.next_batch_at(5.49) for one in companies[1:]} == {5.5}
+
+
+def test_many_ship_sixteen_or_so_at_a_time_at_moments_spread_evenly(node: NodeDir) -> None:
+    make(node, *(f"producer{number}" for number in range(160)))
+    found = Counter(company.Company(node, f"producer{number}").next_batch_at(5.02) for number in range(160))
+    assert sorted(found) == pytest.approx([5.05 + place / 20 for place in range(10)])
+    assert max(found.values()) < 32
+    assert company.Company(node, "producer7").next_batch_at(6.02) in {moment + 1.0 for moment in found}
 
 
 def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
@@ -82,10 +102,3 @@ def test_a_lock_in_a_directory_that_others_may_write_to_is_no_agent(
     assert company.has_agent(node)
     node.path.chmod(0o722)
     assert not company.has_agent(node)
-
-
-def test_after_a_pause_each_gathers_for_a_part_that_is_its_own(node: NodeDir) -> None:
-    make(node, *(f"p{number}" for number in range(1500)))
-    found = [company.Company(node, f"producer{number}").batch_s(now=5.0, since_s=1.6) for number in range(100)]
-    assert min(found) < 0.1 < 0.65 < max(found) < 0.75
-    assert company.Company(node, "p").batch_s(now=5.0, since_s=1.4) == 0.75

@@ -285,7 +285,9 @@ def test_in_company_acks_that_nobody_waits_for_are_read_several_at_once(
 
     monkeypatch.setattr(dealer.Dealer, "received", counted)
     monkeypatch.setattr(shipper, "_NEWS_S", 1.0)
-    monkeypatch.setattr(Company, "batch_s", lambda *_: 0.02)  # of so many batches some come within that, however slowly
+    monkeypatch.setattr(
+        Company, "next_batch_at", lambda _, now: now + 0.02
+    )  # of so many batches some come within that, however slowly
 
     def read_many() -> bool:
         in_company.info("Tick")
@@ -298,7 +300,7 @@ def test_in_company_acks_that_nobody_waits_for_are_read_several_at_once(
 def test_in_company_too_much_is_shipped_at_once_and_whoever_waits_is_served(
     in_company: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Company, "batch_s", lambda *_: 60.0)
+    monkeypatch.setattr(Company, "next_batch_at", lambda _, now: now + 60.0)
     in_company.info("Begins a batch")
     agent.until(lambda: "Begins a batch" in agent.names)
     for number in range(2000):
@@ -318,19 +320,6 @@ def test_the_agent_is_told_that_somebody_waits_and_for_what(run: Run, agent: Fak
     assert said == [wire.Flush(agent.batches[0].producer, until == "written")]
     assert agent.names[-1] == "Last"  # before that
     agent.until(lambda: not waiting.is_alive())
-
-
-def test_the_company_is_told_how_long_ago_the_last_batch_was_shipped(
-    in_company: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[float] = []
-    monkeypatch.setattr(Company, "batch_s", lambda _, now, since_s: said.append(since_s) or 0.01)
-    began = time.monotonic()
-    for number in (1, 2):
-        in_company.info(f"Tick {number}")
-        agent.until(lambda: f"Tick {number}" in agent.names)  # noqa: B023
-        agent.listen(0.2)
-    assert 0.2 <= said[-1] <= time.monotonic() - began
 
 
 def test_the_agent_is_told_again_once_what_it_refused_was_shipped_again(run: Run, agent: FakeAgent) -> None:
