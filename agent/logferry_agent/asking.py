@@ -22,13 +22,14 @@ def ask(
         return None
     context = zmq.Context()
     try:
-        with context.socket(zmq.DEALER) as dealer:
-            dealer.linger = 0
-            dealer.connect(settings.agent or node.address)
-            dealer.send_multipart(wire.encode(wire.Ask(verb, arguments)))
-            if not dealer.poll(int(timeout_s * 1000)):
-                return None
-            frame = wire.decode(dealer.recv_multipart())
-            return frame.arguments if isinstance(frame, wire.Answer) else None
+        dealer = context.socket(zmq.DEALER)
+        dealer.linger = 0
+        dealer.connect(settings.agent or node.address)
+        dealer.send_multipart(wire.encode(wire.Ask(verb, arguments)))
+        if not dealer.poll(int(timeout_s * 1000)):
+            return None
+        frame = wire.decode(dealer.recv_multipart())
+        return frame.arguments if isinstance(frame, wire.Answer) else None
     finally:
-        context.term()
+        # Closes the socket too: with one that an interrupt kept from being closed, `term` would wait for ever.
+        context.destroy()
