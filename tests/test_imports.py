@@ -1,4 +1,4 @@
-"""Imports run one way, and a job that logs imports little."""
+"""Imports run one way, a job that logs imports little, and every module has its place in the reading order."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def _imported(path: Path) -> Iterator[str]:
 
 def _modules(package: str) -> list[Path]:
     return sorted(PACKAGES[package].rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_reading_order_of_a_package_names_each_of_its_modules(package: str) -> None:
+    order = (PACKAGES[package].parent / "README.md").read_text()
+    modules = {path.name for path in PACKAGES[package].glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {name for name in modules if f"`{name}`" not in order} == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
