@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def main() -> None:
     unknown = set(options.groups) - set(known)
     if unknown:
         parser.error(f"unknown group {', '.join(sorted(unknown))}; known are {', '.join(known)}")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # directories and agents go by what an exit runs
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     found: dict[str, list[Figure]] = {}
     for name in options.groups or known:
         began = time.monotonic()

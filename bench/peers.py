@@ -8,7 +8,9 @@ disagree with others about what they need; what could not be installed is said.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,12 @@ def figures(python: Path, rounds: int) -> list[Figure]:
 
 def _measured(python: Path, name: str, rounds: int) -> dict[str, Any] | str:
     command = [python, HERE / "peer_call.py", name, str(rounds)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    except (subprocess.TimeoutExpired, OSError) as error:
-        return f"{type(error).__name__}"
+    with tempfile.TemporaryDirectory(prefix="lf-peer-", ignore_cleanup_errors=True) as own:
+        env = {**os.environ, "TMPDIR": own}  # some peers end without taking away what they made
+        try:
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        except (subprocess.TimeoutExpired, OSError) as error:
+            return f"{type(error).__name__}"
     last = done.stdout.strip().splitlines()[-1:] or [""]
     try:
         return dict(json.loads(last[0]))

@@ -115,9 +115,11 @@ def _fill_journal(directory: Path, size: int) -> None:
     payload = record * count
     journal = Journal(directory, FileSystem(), lambda *_: None, time.time_ns)
     journal.start()
-    journal.append([Entry(HELLO, producer, 0, 0, msgpack.packb(about))])
-    for number in range(size // len(payload)):
-        journal.append([Entry(EVENTS, producer, 1 + number * count, count, payload)])
-        while journal.queued_bytes > 64 << 20:
-            time.sleep(0.001)
-    journal.close(600)
+    try:
+        journal.append([Entry(HELLO, producer, 0, 0, msgpack.packb(about))])
+        for number in range(size // len(payload)):
+            journal.append([Entry(EVENTS, producer, 1 + number * count, count, payload)])
+            while journal.queued_bytes > 64 << 20:
+                time.sleep(0.001)
+    finally:
+        journal.close(600)
