@@ -2,8 +2,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-# Most modules that come along are never imported; those that are, Python compiles when it first does.
-INSTALL := $(PIP) install --no-compile
+# Most modules that come along are never imported; those that are, Python compiles when it first does. What setuptools
+# warns of, of every editable installation, is nothing that anybody here could mend.
+INSTALL := PYTHONWARNINGS=ignore::UserWarning $(PIP) install --no-compile
 
 # Tests and demo start hundreds of interpreters: without cached bytecode each compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -240,7 +240,7 @@ def agent(arguments: list[str]) -> int:
     """Verb: run the node's agent."""
     parser = Parser("agent")
     parser.add_argument("--check", action="store_true", help="check the configuration and end")
-    parser.add_argument("--drain-s", type=float, help="seconds that may pass between SIGTERM and the end")
+    parser.add_argument("--drain-s", type=float, metavar="SECONDS", help="how long SIGTERM may take")
     options = parser.parse_args(arguments)
     settings = settings_of(options)
     config = configuration.load(settings.config)

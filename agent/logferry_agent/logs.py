@@ -45,13 +45,13 @@ def logs(arguments: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser("logs")
-    parser.add_argument("run", nargs="?", metavar="RUN", help="run, experiment, or part of a run id; the latest run")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run, experiment or part of a run id; the latest without")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
     parser.add_argument("-n", "--tail", type=count, metavar="N", help="only the last N lines")
     add_options(parser)
     parser.add_argument("--grep", metavar="REGEX", help="lines whose text form matches")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--json", action="store_true", help="the JSON lines themselves")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text by default")
+    parser.add_argument("--json", action="store_true", help="the same as --format json: the lines themselves")
     return parser
 
 

@@ -9,6 +9,7 @@ still running, or its node has not reported its end: the run is not complete yet
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -124,7 +125,7 @@ def verify(arguments: list[str]) -> int:
     """Verb: say whether runs are complete; exit code 1 if one is not."""
     parser = Parser("verify")
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run or an experiment; all runs without it")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     home = Home(settings_of(options).home)
     wanted = runs(home) if options.run is None else find(home, options.run)
@@ -137,6 +138,7 @@ def verify(arguments: list[str]) -> int:
     else:
         for one in found:
             _show(one, details=options.run is not None or not one["complete"])
+        sys.stdout.flush()  # the sum comes last, also where both go to one file
         say(f"{sum(one['complete'] for one in found)} of {len(found)} runs complete")
     return FINE if complete else NO
 

@@ -141,8 +141,9 @@ def _print_results(options: argparse.Namespace, found: Results) -> int:
             what = ", ".join(f"{name}={cell(value)[:_CONSTANT]}" for name, value in same.items())
             note(f"the same in all {count}: {what}")
         missing, not_numbers = found.unsortable()
-        if missing or not_numbers:
-            note(f"sorted last: {missing} without {asked[0]}, {not_numbers} with NaN there")
+        counts = {"without": missing, "with NaN as": not_numbers}
+        if last := ", ".join(f"{few} {what} {asked[0]}" for what, few in counts.items() if few):
+            note(f"sorted last: {last}")
     return count
 
 

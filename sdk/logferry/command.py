@@ -37,7 +37,7 @@ def exec_(arguments: list[str]) -> int:
     parser.add_argument("--experiment", required=True, metavar="ID", help="experiment that the run belongs to")
     parser.add_argument("--run", metavar="ID", help="run id; by default a new one")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag of the run; may be repeated")
-    parser.add_argument("--notes", default="", help="free text for the result")
+    parser.add_argument("--notes", default="", metavar="TEXT", help="free text for the result")
     parser.add_argument("command", nargs="+", metavar="CMD", help="after --: the command and its arguments")
     options = parser.parse_args(arguments)
     for name, value in (("NODE_DIR", options.node_dir), ("HOME", options.home), ("CONFIG", options.config)):

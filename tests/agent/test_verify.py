@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,11 @@ def test_many_results_in_a_removed_file_do_not_make_the_note_of_it_too_long_to_b
     remove(FileSystem(), LogFile(path, 0, 0, False, name), 0)
     found = verify_run(run)
     assert (found["complete"], found["producers"][0]["pruned"]) == (True, 18)
+
+
+def test_the_sum_comes_behind_the_runs_where_all_goes_to_one_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    write(home, [line(1), seal(1)])
+    command = [sys.executable, "-m", "logferry", "verify", "--home", str(home)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, text=True).stdout
+    assert [one.split()[0] for one in said.splitlines()] == ["complete", "1"]

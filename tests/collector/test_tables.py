@@ -254,3 +254,20 @@ def test_a_pivot_is_cut_by_its_rows_and_its_columns_are_in_order(
     assert (best.split()[0], other.split()[0]) == ("o2", "o1")
     assert best.count("(n=1)") == 1  # one seed of two is there
     assert [line.split() for line in printed(capsys, *asked, "--limit", "1").splitlines()[1:]] == [best.split()]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "said"),
+    [
+        ([0.5, 0.7], ""),
+        ([0.5, None], "logferry: sorted last: 1 without metrics.acc\n"),
+        ([0.5, "NaN"], "logferry: sorted last: 1 with NaN as metrics.acc\n"),
+        ([None, "NaN", "NaN"], "logferry: sorted last: 1 without metrics.acc, 2 with NaN as metrics.acc\n"),
+    ],
+)
+def test_a_sorted_table_says_what_stands_last_for_lack_of_a_number(
+    place: Place, capsys: pytest.CaptureFixture[str], accuracies: list[object], said: str
+) -> None:
+    place.append("e/r.jsonl", *({"metrics": {"acc": one, "loss": 1}} for one in accuracies))
+    assert main(["results", "--sort", "acc", "--columns", "run_id"]) == 0
+    assert capsys.readouterr().err == said
