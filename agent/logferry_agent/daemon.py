@@ -36,6 +36,7 @@ from logferry_agent.heartbeat import Heartbeat
 from logferry_agent.journal import Entry, Journal
 from logferry_agent.producers import Producers
 from logferry_agent.receiver import Hooks, Receiver
+from logferry_agent.slack import share_one_heap
 from logferry_agent.state import State
 from logferry_agent.steadiness import Steadiness, elapsed_s
 from logferry_agent.writer import Writer
@@ -252,6 +253,7 @@ def agent(arguments: list[str]) -> int:
     diagnostics.set_up()
     # One thread renders for milliseconds at a time; the others have microseconds of work that somebody waits for.
     sys.setswitchinterval(_SWITCH_S)
+    share_one_heap()
     try:
         lock = node_lock.take(node.lock)
     except (node_lock.AlreadyRunningError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 
 from logferry_agent import slack, upkeep
 from logferry_agent.answers import resident_bytes
-from logferry_agent.slack import Slack, give_back
+from logferry_agent.slack import Slack, give_back, share_one_heap
 from support.writerrig import rig
 
 MUCH = 1 << 20
+needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
 
 
 def test_nothing_is_given_back_under_load_and_for_some_rounds_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +34,7 @@ def test_what_comes_slowly_has_memory_given_back_too(monkeypatch: pytest.MonkeyP
     assert [one.is_due(position) for position in positions] == [False, True, True, True, False]
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+@needs_glibc
 def test_memory_that_is_free_between_what_is_used_goes_back_to_the_system() -> None:
     # Pieces of a few pages that stay, now and then, keep a heap from shrinking by itself.
     pieces = [bytes(3_000) for _ in range(20_000)]
@@ -44,8 +46,38 @@ def test_memory_that_is_free_between_what_is_used_goes_back_to_the_system() -> N
     assert len(kept) == 400
 
 
+# A large piece that goes would have glibc keep up to twice its size at the end of each heap; a thread has a heap of its
+# own, at whose end malloc_trim(3) does not look.
+OF_A_THREAD = """
+import threading
+from logferry_agent.answers import resident_bytes
+from logferry_agent.slack import give_back, share_one_heap
+share_one_heap()
+bytes(20 << 20)
+full = 0
+def work():
+    global full
+    pieces = [bytes(3_000) for _ in range(10_000)]
+    full = resident_bytes()
+    while pieces:
+        pieces.pop()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+give_back()
+print(full - resident_bytes())
+"""
+
+
+@needs_glibc
+def test_memory_that_is_free_at_the_end_of_a_threads_heap_goes_back_too() -> None:
+    said = subprocess.run([sys.executable, "-c", OF_A_THREAD], check=True, capture_output=True)
+    assert int(said.stdout) > 25 << 20
+
+
 def test_without_such_a_function_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(slack, "_library", object)
+    share_one_heap()
     give_back()
 
 
