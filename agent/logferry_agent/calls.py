@@ -20,13 +20,14 @@ import contextlib
 import logging
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -215,16 +216,28 @@ class Calls:
         self._look = self._loop.call_later(PATIENCE_S / _LOOKS, self._look_for_hangs) if again else None
 
 
-class Place(Executor):
-    """One caller's way to `Calls`, one call at a time; `on_hang` is told when that does not return.
+class Caller(Protocol):
+    """Whoever has a place; `on_hang` is called when its call does not return."""
 
-    It is the executor of aiofiles: `run_in_executor` hands on a future of asyncio's as it is.
+    def on_hang(self) -> None: ...
+
+
+class Place(Executor):
+    """One caller's way to `Calls`, one call at a time.
+
+    It is the executor of aiofiles: `run_in_executor` hands on a future of asyncio's as it is. It does not keep its
+    caller, which keeps it: a thousand outputs that were dropped would stay until the next collection, and an agent at
+    rest has none.
     """
 
-    def __init__(self, calls: Calls, on_hang: Callable[[], None]) -> None:
+    def __init__(self, calls: Calls, caller: Caller) -> None:
         self.hangs = False
-        self.on_hang = on_hang
         self._calls = calls
+        self._caller = weakref.ref(caller)
+
+    def on_hang(self) -> None:
+        if (caller := self._caller()) is not None:
+            caller.on_hang()
 
     def submit(  # type: ignore[override]
         self, function: Callable[..., _T], /, *arguments: Any, **named: Any

@@ -17,7 +17,7 @@ from aiofiles.threadpool.binary import AsyncFileIO
 
 from logferry.killpoints import passed
 from logferry_agent import logfile, rotation
-from logferry_agent.calls import Place
+from logferry_agent.calls import Caller, Place
 from logferry_agent.logfile import TAIL_BYTES, LogFile, Lost
 from logferry_agent.salvage import salvage
 from logferry_agent.services import Services
@@ -29,13 +29,12 @@ _F = TypeVar("_F", bound=LogFile | None)
 class CurrentFile:
     """See the module."""
 
-    def __init__(self, saved: Checkpoint, services: Services, on_hang: Callable[[], None]) -> None:
+    def __init__(self, saved: Checkpoint, services: Services, caller: Caller) -> None:
         self.saved = saved
         self.offset = saved.offset
         self._tail = saved.tail
         self._services = services
-        self._directory = services.logs / saved.experiment / saved.run
-        self._place = Place(services.calls, on_hang)
+        self._place = Place(services.calls, caller)
         self._file: LogFile | None = None
         self._is_synced = True  # what this life wrote
         self._may_exceed = False  # an earlier life, or a write that failed, may have left bytes beyond `offset`
@@ -48,6 +47,10 @@ class CurrentFile:
     def hangs(self) -> bool:
         """Say whether a call has not returned for long."""
         return self._place.hangs
+
+    @property
+    def _directory(self) -> Path:
+        return self._services.logs / self.saved.experiment / self.saved.run
 
     @property
     def path(self) -> Path:

@@ -60,7 +60,7 @@ class Output:
         self.use()
         self.backlog = Backlog(services.memory, saved.position)
         self._services = services
-        self._file = CurrentFile(saved, services, self._on_hang)
+        self._file = CurrentFile(saved, services, self)
         self._is_known = is_known  # else its checkpoint was lost, and its files say where it stands
         self._failed: Problem | None = None
         self._hung: Problem | None = None
@@ -135,7 +135,7 @@ class Output:
             self._failed = None
             _log.info("%s is written again", self.path)
 
-    def _on_hang(self) -> None:
+    def on_hang(self) -> None:
         since = self._services.clock() - int(PATIENCE_S * 1e9)
         what = f"a call into its file system has not returned for {PATIENCE_S:.0f} s"
         self._hung = Problem("output", str(self.path), what, since)

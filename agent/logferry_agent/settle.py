@@ -48,7 +48,7 @@ class Settler:
         self._host, self._clock = host, clock
         self._wake = asyncio.Event()
         self._calls = Calls("logferry-results")
-        self._place = Place(self._calls, self._on_hang)
+        self._place = Place(self._calls, self)
         self._writing: Path | None = None
         # The loop settles, and so does a drain: one at a time.
         self._lock = asyncio.Lock()
@@ -99,7 +99,7 @@ class Settler:
         await self._state.call(self._state.settled, due.experiment, due.run, seals=seals, forget=final and not alive)
         return None
 
-    def _on_hang(self) -> None:
+    def on_hang(self) -> None:
         self.problem = self._problem(str(self._writing), f"a call has not returned for {PATIENCE_S:.0f} s")
 
     def _problem(self, path: str, error: str) -> Problem:

@@ -73,8 +73,7 @@ class Upkeep:
             for path in list(self._to_compress):
                 if await self._attempt(path, self._compress(path)):
                     self._to_compress.discard(path)
-            for output in self._writer.forget_idle(_REST_S):
-                await output.rest()
+            await self._drop_idle()
             self._wake.clear()
             try:
                 async with asyncio.timeout(_EVERY_S):
@@ -83,6 +82,10 @@ class Upkeep:
                 if self._slack.is_due(self._writer.position):
                     with contextlib.suppress(MemoryError, RuntimeError):  # no thread can be started: another time
                         await self._call(give_back)
+
+    async def _drop_idle(self) -> None:
+        for output in self._writer.forget_idle(_REST_S):
+            await output.rest()
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -47,8 +47,15 @@ def run(play: Callable[[Calls, Held], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def place(calls: Calls, told: list[str] | None = None) -> Place:
-    return Place(calls, lambda: (told if told is not None else []).append("hangs"))
+class Told(list[str]):
+    """A caller that notes what it is told."""
+
+    def on_hang(self) -> None:
+        self.append("hangs")
+
+
+def place(calls: Calls, caller: Told | None = None) -> Place:
+    return Place(calls, Told() if caller is None else caller)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -173,7 +180,7 @@ def test_calls_that_hang_are_told_once_and_give_their_places_to_others(monkeypat
     monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.1)
 
     async def play(calls: Calls, held: Held) -> None:
-        told: list[str] = []
+        told = Told()
         places = [place(calls, told) for _ in range(PLACES)]
         back = asyncio.gather(*(one.run(held) for one in places))
         assert await place(calls).run(abs, -1) == 1  # once they have given their places
@@ -195,7 +202,7 @@ def test_a_call_that_waits_for_its_turn_does_not_hang(monkeypatch: pytest.Monkey
     monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 0.4)
 
     async def play(calls: Calls, _: Held) -> None:
-        told: list[str] = []
+        told = Told()
         await asyncio.gather(*(place(calls, told).run(time.sleep, 0.05) for _ in range(10 * PLACES)))
         assert not told
 

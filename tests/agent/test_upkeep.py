@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
 import shutil
 import sqlite3
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 from logferry.cli import NO
 from logferry.layout import host_name
-from logferry_agent import prune
+from logferry_agent import prune, upkeep
 from logferry_agent.rotation import in_order
 from support.writerrig import Rig, rig
 
@@ -167,3 +169,23 @@ def test_a_run_that_somebody_deletes_meanwhile_keeps_no_other_from_retention(
             assert (one.writer.held(), len(names(one, "other"))) == ([], 1)
 
     asyncio.run(main())
+
+
+def test_an_output_that_is_dropped_is_gone_without_a_collection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "_REST_S", 0.05)
+
+    async def main() -> None:
+        async with rig(root) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 20)
+            await one.until(lambda: one.writer._outputs)
+            known = [weakref.ref(output) for output in one.writer._outputs.values()]
+            await one.until(lambda: all(output() is None for output in known), 10)
+            assert one.seqs() == [f"aaaaaaaa-{number}" for number in range(1, 21)]
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()

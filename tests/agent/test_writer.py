@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
+from logferry_agent.segment import Record
 from support.writerrig import event, rig
 
 
@@ -142,5 +144,16 @@ def test_a_backlog_larger_than_memory_arrives_whole(root: Path, monkeypatch) -> 
             await one.quiet()
             assert one.seqs() == seqs("aaaaaaaa", 3000)
             assert one.writer.memory.used == 0
+
+    asyncio.run(main())
+
+
+def test_what_was_written_and_checkpointed_is_kept_by_nobody(root: Path) -> None:
+    async def main() -> None:
+        async with rig(root) as one:
+            one.hello("aaaaaaaa")
+            one.steps("aaaaaaaa", 1, 95)
+            await one.quiet()
+            await one.until(lambda: not any(isinstance(found, Record) for found in gc.get_objects()), 10)
 
     asyncio.run(main())
