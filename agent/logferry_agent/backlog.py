@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ class Backlog:
         self.seen = seen
         self.queued_bytes = 0
         self._memory = memory
-        self._queue: deque[Record] = deque()
+        self._queue: list[Record] = []  # of a thousand outputs most are empty: a deque takes half a KiB for that
         self._later = array("Q")
         self._unsaved = array("Q")
 
@@ -72,12 +71,11 @@ class Backlog:
 
     def take(self, limit_bytes: int) -> list[Record]:
         """Take the next records from memory, about `limit_bytes`."""
-        records: list[Record] = []
-        size = 0
-        while self._queue and size < limit_bytes:
-            record = self._queue.popleft()
-            records.append(record)
-            size += len(record.payload)
+        size = count = 0
+        while count < len(self._queue) and size < limit_bytes:
+            size += len(self._queue[count].payload)
+            count += 1
+        records, self._queue = self._queue[:count], self._queue[count:]
         self._hold(-size)
         self._unsaved.extend(record.position for record in records)
         return records

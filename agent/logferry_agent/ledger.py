@@ -6,6 +6,7 @@ opening the journal reads one file and not the backlog (see segment.py).
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ _END = END.encode()
 _EVENT = (int, int, str, str | None, dict)
 # Without these nothing can be done for a producer.
 _NEEDED = {"experiment_id": str, "run_id": str, "host": str, "spool": str, "pid": int}
+_COMMON = ("experiment_id", "host", "home", "boot_id", "sdk", "cgroup")
 
 
 @dataclass(slots=True)
@@ -106,7 +108,12 @@ def said_of(payload: bytes) -> Said | None:
 def about_of(payload: bytes) -> dict[str, Any] | None:
     """Return what a record of kind HELLO holds, None where that is nothing that this version knows."""
     found = _unpacked(payload)
-    return found if _is_about(found) else None
+    return _shared(found) if _is_about(found) else None
+
+
+def _shared(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the same without texts that others hold too: a node's producers differ in few."""
+    return about | {key: sys.intern(about[key]) for key in _COMMON if isinstance(about.get(key), str)}
 
 
 def _is_about(found: Any) -> bool:

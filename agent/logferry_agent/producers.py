@@ -8,6 +8,7 @@ is sealed, its spool is gone and no journal record of it is left.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -129,8 +130,9 @@ class Producers:
     """
 
     def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._rows: dict[str, Producer] = {}
-        self._runs: dict[Run, set[str]] = {}
+        self._living: Counter[Run] = Counter()  # how many of each run are not sealed
         self._changed: set[str] = set()
         # In a crowd, those of whom more is durable than they were told, since this tick of `age` or the one before:
         # one ack that says written too costs the agent and the job half of what two do.
@@ -170,7 +172,7 @@ class Producers:
 
     def alive(self, experiment_id: str, run_id: str) -> bool:
         """Say whether a producer of the run is not sealed yet."""
-        return any(not self._rows[name].sealed for name in self._runs.get((experiment_id, run_id), ()))
+        return (experiment_id, run_id) in self._living
 
     def introduce(self, producer: str, about: dict[str, Any]) -> Entry | Refused | None:
         """Take in who a producer is; return what to append the first time."""
@@ -225,6 +227,8 @@ class Producers:
             one = self._rows.get(entry.producer)
             if one and entry.kind == EVENTS:
                 one.durable = entry.first + entry.events - 1
+            elif one and entry.kind == HELLO and (row := self._ledger.rows.get(one.id)) and row.about == one.about:
+                one.about = row.about  # the same, kept once
             if one:
                 can_wait = self.is_crowd and not one.greet and one.awaited <= one.told[0]
                 (self._fresh if can_wait else self._changed).add(one.id)
@@ -308,23 +312,23 @@ class Producers:
 
     def seal(self, one: Producer) -> None:
         """From now on nothing is taken from it, and nobody waits for it."""
-        one.sealed = True
-        self.unsealed.discard(one.id)
-        self.ending.discard(one.id)
+        if not one.sealed:
+            one.sealed = True
+            self.unsealed.discard(one.id)
+            self.ending.discard(one.id)
+            self._living[one.run] -= 1
+            if not self._living[one.run]:
+                del self._living[one.run]
 
     def retire(self, one: Producer) -> None:
         del self._rows[one.id]
         for names in (self._changed, self._fresh, self._old):
             names.discard(one.id)
-        names = self._runs[one.run]
-        names.discard(one.id)
-        if not names:
-            del self._runs[one.run]
 
     def _add(self, one: Producer) -> None:
         self._rows[one.id] = one
         if not one.sealed:
             self.unsealed.add(one.id)
+            self._living[one.run] += 1
             if one.end:
                 self.ending.add(one.id)
-        self._runs.setdefault(one.run, set()).add(one.id)

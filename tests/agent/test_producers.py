@@ -51,6 +51,19 @@ def test_a_welcome_waits_until_all_that_was_taken_is_durable() -> None:
     assert welcome.expected == 3
 
 
+def test_what_is_constant_for_a_producer_is_kept_once() -> None:
+    ledger = Ledger()
+    producers = Producers(ledger)
+    entries = [producers.hello(wire.Hello(name, 0, ABOUT), name.encode()) for name in (A, "b" * 8)]
+    for entry in entries:
+        assert isinstance(entry, Entry)
+        ledger.apply(entry, 0)
+        producers.take_durable([entry])
+    first, second = producers
+    assert first.about is ledger.rows[A].about
+    assert first.about["host"] is second.about["host"]
+
+
 def test_there_are_news_for_as_long_as_one_was_not_told() -> None:
     producers = _greeted()
     one = producers.get(A)
