@@ -99,13 +99,17 @@ def test_what_could_not_begin_is_not_finished() -> None:
 
 @pytest.mark.parametrize("count", [1, PLACES - 1])
 @pytest.mark.parametrize("step", [0, 1])
-def test_a_step_that_does_not_return_holds_up_no_other_that_was_called_for_with_it(step: int, count: int) -> None:
+def test_a_step_that_does_not_return_holds_up_no_other_that_was_called_for_with_it(
+    step: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logferry_agent.calls.PATIENCE_S", 600)
+
     async def play(calls: Calls, held: Held) -> None:
         quick: list[Callable[[], Any]] = [lambda: None, lambda: None]
         others = [asyncio.ensure_future(place(calls).run_both(*quick)) for _ in range(20)]
         slow = [*quick[:step], held, *quick[step + 1 :]]
         hangs = [asyncio.ensure_future(place(calls).run_both(*slow)) for _ in range(count)]
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await asyncio.gather(*others)
         assert not any(one.done() for one in hangs)
         held.release.set()
@@ -121,8 +125,8 @@ def test_beside_a_call_that_takes_long_others_do_not_wait_for_help(monkeypatch: 
         slow = asyncio.ensure_future(place(calls).run(held))
         began_s = time.monotonic()
         await until(lambda: held.now == 1 and time.monotonic() - began_s > 0.6)
-        async with asyncio.timeout(2):  # eight times half a second would be four
-            for number in range(8):
+        async with asyncio.timeout(10):  # forty times half a second would be twenty
+            for number in range(40):
                 assert await place(calls).run(abs, -number) == number
         held.release.set()
         assert await slow == "back"
@@ -248,7 +252,7 @@ def test_a_call_that_waits_behind_calls_that_hang_gets_their_place_though_none_c
     async def play(calls: Calls, held: Held) -> None:
         for _ in range(PLACES):
             place(calls).submit(held)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await place(calls).run(abs, -1) == 1
 
     run(play)

@@ -21,7 +21,7 @@ def directory(root: Path) -> Path:
     return root / "node" / "journal"
 
 
-def _wait(condition: object, deadline_s: float = 10) -> None:
+def _wait(condition: object, deadline_s: float = 30) -> None:
     end = time.monotonic() + deadline_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
@@ -159,7 +159,7 @@ def test_a_full_disk_is_held_said_and_overcome_without_losing_or_doubling(direct
     assert opened.journal.held.error.startswith("write: No space left")
     assert opened.acked.empty()
     fs.heal()
-    assert opened.acked.get(timeout=10)[0] == [events("aaaaaaaa", 2)]
+    assert opened.acked.get(timeout=30)[0] == [events("aaaaaaaa", 2)]
     assert opened.journal.held is None
     assert [entry.first for entry in entries(opened.journal)] == [1, 2]
     opened.journal.close()

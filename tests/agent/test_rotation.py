@@ -229,7 +229,7 @@ def test_a_run_that_was_removed_soon_after_its_end_stays_removed(root: Path, mon
                 await output.rest()
             shutil.rmtree(one.run_logs().path)
             one.now += 700 * 10**9
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await one.state.call(one.state.current_files):  # noqa: ASYNC110 - it is in the database
                     await asyncio.sleep(0.01)
             await one.until(lambda: not any(output.lock.locked() for output in one.writer._outputs.values()))
@@ -271,7 +271,7 @@ def test_a_rotation_that_was_cut_short_is_finished_though_the_run_says_no_more(
 ) -> None:
     async def come_to(one: Rig, column: str) -> None:
         key = Key("exp", "run1", "jsonl")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not getattr(await one.state.call(one.state.checkpoint, key), column, None):  # noqa: ASYNC110 - in the database
                 await asyncio.sleep(0.01)
 

@@ -54,7 +54,11 @@ def test_room_that_was_allocated_and_not_used_costs_an_adopter_little(directory:
     head = next(directory.glob("*.seg")).read_bytes()[:16]
     for number in range(5):
         (directory / f"9999999{number}.seg").write_bytes(head.ljust(4 << 20, b"\0"))
-    began = time.process_time()
-    list(read_dead(directory, EVENTS, 64 << 10))
+
+    def took_s() -> float:
+        began = time.process_time()
+        list(read_dead(directory, EVENTS, 64 << 10))
+        return time.process_time() - began
+
     # A look at each byte takes a quarter of a second.
-    assert time.process_time() - began < 0.1
+    assert min(took_s() for _ in range(3)) < 0.1

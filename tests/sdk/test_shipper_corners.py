@@ -40,7 +40,7 @@ def _thread_time(run: Run) -> float:
     """Return the processor time of the run's thread so far, in seconds."""
     times: list[float] = []
     assert run._producer is not None
-    run._producer.shipper.submit(lambda: times.append(time.thread_time())).wait(5)
+    run._producer.shipper.submit(lambda: times.append(time.thread_time())).wait(30)
     return times[0]
 
 
@@ -111,7 +111,7 @@ def test_without_an_ack_it_says_hello_again_though_it_goes_on_sending(agent: Fak
             agent.listen(0.05)
             return _hellos(agent) > before
 
-        agent.until(trickle, timeout_s=5)
+        agent.until(trickle)
         agent.acks = True
 
 
@@ -174,12 +174,14 @@ def test_without_a_thread_nothing_waits_and_everything_is_in_the_spool(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(runs, "_CLAIM_S", 60)
+    monkeypatch.setattr(runs, "FINISH_S", 60)
     began = time.monotonic()
     with logferry.init("exp", run_id="r") as run:
         run.info("Tick")
-        assert run.flush(timeout=5).emitted == 3
+        assert run.flush(timeout=60).emitted == 3
         run.result({"loss": 1})
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert "no thread" in capsys.readouterr().err
     assert len(list((node_dir / "spool").iterdir())) == 1
 
@@ -192,7 +194,7 @@ def test_a_flush_that_waits_is_let_go_when_the_run_ends(node_dir: Path, home: Pa
     shipper = run._producer.shipper
     wait_for("the flush is asked for", lambda: shipper._requests or shipper._flushes)
     run.finish()
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
     assert shipper.submit(lambda: None).wait(0)
 

@@ -42,7 +42,7 @@ class FakeAgent:
     def send(self, frame: wire.Frame) -> None:
         self._router.send_multipart([self.identity, *wire.encode(frame)])
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
         """Receive and answer until the condition holds; fail when it does not in time."""
         deadline = time.monotonic() + timeout_s
         while not (found := condition()):

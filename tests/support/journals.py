@@ -57,7 +57,7 @@ class Opened:
         self.journal.append(entries)
         done: list[Entry] = []
         while len(done) < len(entries):
-            done += self.acked.get(timeout=10)[0]
+            done += self.acked.get(timeout=30)[0]
         return done
 
 
