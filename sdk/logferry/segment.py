@@ -45,8 +45,8 @@ _checksum = struct.Struct(">I")
 _CHECKED = 16
 # A record's first bytes: its mark and its length.
 _LENGTH_BYTES = 5
-# Records of one size in a row, as a training loop writes them, are walked so many at a time.
-_ALIKE = 64
+# Records of one size in a row, as a training loop writes them, are walked so many at a time, once a few were seen.
+_ALIKE, _FEW = 64, 4
 
 
 class Segment(Protocol):
@@ -209,7 +209,7 @@ def walk(data: Any, start: int, end: int, limit_bytes: int) -> tuple[int, int]:
     """
     position, count = start, 0
     stop = min(end, start + limit_bytes)
-    size, singly = 0, _ALIKE
+    size, singly = 0, _FEW
     while count < MAX_COUNT and position + RECORD_HEAD < end:
         (length,) = _length_at(data, position + 1)
         before, size = size, RECORD_HEAD + length
@@ -218,19 +218,19 @@ def walk(data: Any, start: int, end: int, limit_bytes: int) -> tuple[int, int]:
             break
         if singly:
             singly -= 1
-        elif size == before and count + _ALIKE <= MAX_COUNT and position + _ALIKE * size <= stop:
-            if _are_alike(data, position, size):
-                position, count = position + _ALIKE * size, count + _ALIKE
+        elif size == before and (alike := min(_ALIKE, MAX_COUNT - count, (stop - position) // size)) > _FEW:
+            if _are_alike(data, position, size, alike):
+                position, count = position + alike * size, count + alike
                 continue
             singly = _ALIKE  # to ask costs as much as a few steps
         position, count = after, count + 1
     return position, count
 
 
-def _are_alike(data: Any, position: int, size: int) -> bool:
-    """Say whether the next `_ALIKE` records have the size of the first; then each begins where the one before ends."""
-    end = position + _ALIKE * size
-    return all(data[at:end:size] == data[at : at + 1] * _ALIKE for at in range(position, position + _LENGTH_BYTES))
+def _are_alike(data: Any, position: int, size: int, records: int) -> bool:
+    """Say whether so many records have the size of the first; then each begins where the one before ends."""
+    end = position + records * size
+    return all(data[at:end:size] == data[at : at + 1] * records for at in range(position, position + _LENGTH_BYTES))
 
 
 def skip(data: Any, start: int, records: int) -> int:

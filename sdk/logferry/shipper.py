@@ -37,7 +37,7 @@ _SLEEPS = 4
 # takes a tenth off. A new agent is not waited for: it asks who is there.
 _PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 8.0
 # While nobody waits for them, acks of several batches are read at once: that is a third of what a batch costs the job.
-_NEWS_S = 0.6
+_NEWS_S = 0.9  # less than patience
 # After a refusal that only time can mend.
 _PAUSE_S = 0.5
 # One that runs may be busy: after a start with a thousand producers, or on a disk that hangs.
@@ -288,11 +288,11 @@ class Shipper:
         return heard
 
     def _on_welcome(self, frame: wire.Welcome) -> None:
-        self._greeted, self._window = True, max(frame.window, 1)
-        self._welcomed = True
+        # While greeted it answers a greeting before the last, and knows nothing of what was shipped since: an ack.
+        found = (self._greeted and frame.expected <= self._buffer.next_number) or self._buffer.rewind(frame.expected)
+        self._greeted, self._welcomed, self._window = True, True, max(frame.window, 1)
         self._waiting_since = monotonic()
         self._on_level(frame)
-        found = self._buffer.rewind(frame.expected)
         self._progress(frame.expected - 1, frame.written)
         if not found:
             complain("agent", f"the agent expects event {frame.expected}, which is not in the spool; {self._where}")

@@ -1,7 +1,7 @@
 """Which number is taken next, against a list: whatever the network does, each is journalled once and in order.
 
-The producer's side is the shipper's rules in a few lines: ship from `next` on, go back to what a nack or a welcome
-says, keep what is not acked. Frames and answers are lost, repeated, late, and out of order.
+The producer's side is the shipper's rules in a few lines: ship from `next` on, go back to what a nack or the first
+welcome after a greeting says, keep what is not acked. Frames and answers are lost, repeated, late, and out of order.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class Job:
         elif isinstance(frame, wire.Nack):
             self._go_back(frame.expected)
         elif isinstance(frame, wire.Welcome):
+            if not self.is_greeted or frame.expected > self.next:
+                self._go_back(frame.expected)
             self.is_greeted = True
-            self._go_back(frame.expected)
             self._acked(frame.expected - 1)
         elif isinstance(frame, wire.Ack):
             self._acked(frame.durable)
@@ -105,6 +106,7 @@ class ProducersModel(RuleBasedStateMachine):
         if anew or not job.identity:
             self.connections += 1
             job.identity = b"%d" % self.connections
+        job.is_greeted = False
         self.frames.append((wire.Hello(name, job.acked, ABOUT | {"run_id": name}), job.identity))
 
     @precondition(lambda self: self.answers)

@@ -84,6 +84,20 @@ def test_without_an_ack_it_says_hello_again_and_sends_again(run: Run, agent: Fak
     agent.until(lambda: agent.names.count("Tick") == 2)
 
 
+def test_the_answer_to_an_earlier_greeting_has_nothing_sent_again(run: Run, agent: FakeAgent) -> None:
+    producer = agent.batches[0].producer
+    assert run._producer is not None
+    run._producer.shipper._patience_s = 60.0  # it greets nobody by itself
+    agent.acks, expected = False, agent.durable + 1
+    run.info("Once")
+    agent.until(lambda: "Once" in agent.names)
+    agent.send(wire.Welcome(producer, expected, 40, wire.WINDOW_BYTES, 0))
+    agent.until(lambda: run._hot.level == 40)
+    run.error("Next")
+    agent.until(lambda: "Next" in agent.names)
+    assert agent.names.count("Once") == 1
+
+
 def test_an_agent_that_is_only_busy_is_greeted_ever_more_rarely_until_it_acks_again(
     run: Run, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
