@@ -21,6 +21,7 @@ from logferry_collector.config import CollectorConfig, load_config
 from logferry_collector.running import held, runs, status_path
 from logferry_collector.service import Service
 from logferry_collector.watch import Watch
+from support.agents import wait_for
 from support.collecting import SAMPLE, Place
 
 COMMAND = (
@@ -28,13 +29,6 @@ COMMAND = (
     "-c",
     "import sys; from logferry.cli import main; sys.exit(main(['collector', *sys.argv[1:]]))",
 )
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,14 +20,8 @@ from logferry_collector.config import CollectorConfig
 from logferry_collector.query import open_store
 from logferry_collector.running import runs, sole_collector
 from logferry_collector.service import Service
+from support.agents import wait_for
 from support.collecting import SAMPLE, Place
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 # What a job says that has no agent and takes ten seconds, as on a machine with much else to do any job may.
 _NO_AGENT = "logferry: no agent for "
 
