@@ -19,7 +19,7 @@ from logferry_agent.filters import Filters
 from logferry_agent.ledger import AGENT_NAME, SEAL, said_of
 from logferry_agent.lines import LineMaker, agent_line, gap_line
 from logferry_agent.segment import AGENT, EVENTS, Record
-from logferry_agent.state import Cursor, Key
+from logferry_agent.state import Cursor, Key, newest
 from logferry_agent.text import text_line
 
 _NOTHING = Cursor(0, 0)
@@ -110,16 +110,6 @@ def is_of_run(document: dict[str, Any], key: Key) -> bool:
         and (document.get("experiment_id"), document.get("run_id")) == key[:2]
         and all(isinstance(count, int) and 0 <= count < _MAX_COUNT for count in counts)
     )
-
-
-def newest(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """Return the newer of two documents of a run: by attempt, then by revision."""
-    return new if old is None or age_key(new) >= age_key(old) else old
-
-
-def age_key(document: Mapping[str, Any]) -> tuple[int, int]:
-    attempt, revision = document.get("attempt"), document.get("revision")
-    return attempt if isinstance(attempt, int) else 0, revision if isinstance(revision, int) else 0
 
 
 def _agent(record: Record, cursors: Mapping[str, Cursor], chunk: Chunk, parts: list[bytes]) -> None:

@@ -23,13 +23,13 @@ from typing import NamedTuple
 from logferry.killpoints import passed
 from logferry_agent.backlog import Backlog
 from logferry_agent.calls import PATIENCE_S
-from logferry_agent.chunk import Chunk, newest
+from logferry_agent.chunk import Chunk
 from logferry_agent.current_file import CurrentFile
 from logferry_agent.fs import Problem, said
 from logferry_agent.logfile import Lost
 from logferry_agent.segment import Record
 from logferry_agent.services import Services
-from logferry_agent.state import Checkpoint, Unsettled
+from logferry_agent.state import Checkpoint, Unsettled, newest
 
 _log = logging.getLogger(__name__)
 # One step renders this much on the loop: some milliseconds.

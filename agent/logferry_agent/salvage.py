@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from logferry.events import RESULT
-from logferry_agent.chunk import is_of_run, newest
+from logferry_agent.chunk import is_of_run
 from logferry_agent.content import UNREADABLE, blocks
 from logferry_agent.fs import FileSystem, said
 from logferry_agent.logfile import TAIL_BYTES, LogFile, way_to
@@ -24,7 +24,7 @@ from logferry_agent.logset import RunLogs
 from logferry_agent.prune import pruned
 from logferry_agent.rotation import in_order
 from logferry_agent.scan import AGENT_NAME, Scan, system_lines
-from logferry_agent.state import Checkpoint, Cursor, Key, Unsettled
+from logferry_agent.state import Checkpoint, Cursor, Key, Unsettled, newest
 
 _log = logging.getLogger(__name__)
 # What is no running log, whoever put it there: a link, a line without end; gzip's own errors have no number.

@@ -21,10 +21,9 @@ from logferry.killpoints import passed
 from logferry.layout import Home
 from logferry.results import FINAL, KILLED, RUNNING, ResultError, read, replace
 from logferry_agent.calls import PATIENCE_S, Calls, Place
-from logferry_agent.chunk import age_key
 from logferry_agent.fs import Problem
 from logferry_agent.lines import time_text
-from logferry_agent.state import State, Unsettled
+from logferry_agent.state import State, Unsettled, age_key
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0

@@ -200,8 +200,7 @@ class State:
         document, seals = new.document, new.seals
         if old:
             seals = {**old.seals, **seals}
-            if document is None or (old.document and _revision(old.document) > _revision(document)):
-                document = old.document
+            document = newest(old.document, document) if document else old.document
         row = (new.experiment, new.run, msgpack.packb(document), msgpack.packb(seals), bool(new.seals))
         self._db.execute(
             "INSERT INTO results VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -302,6 +301,11 @@ def _result(row: tuple[Any, ...]) -> Unsettled:
     return Unsettled(row[0], row[1], msgpack.unpackb(row[2]), msgpack.unpackb(row[3]))
 
 
-def _revision(document: dict[str, Any]) -> tuple[int, int]:
+def newest(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Return the newer of two documents of a run: by attempt, then by revision."""
+    return new if old is None or age_key(new) >= age_key(old) else old
+
+
+def age_key(document: Mapping[str, Any]) -> tuple[int, int]:
     attempt, revision = document.get("attempt"), document.get("revision")
     return attempt if isinstance(attempt, int) else 0, revision if isinstance(revision, int) else 0
