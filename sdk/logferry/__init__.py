@@ -73,7 +73,7 @@ def log(metrics: dict[str, Any], /, step: int | None = None, **fields: Any) -> N
 
 
 def open_store(url: str | None = None) -> Any:
-    """Open the results store for reading; see docs of the collector.
+    """Open the results store for reading; see docs/results.md.
 
     Raises:
         ImportError: the collector extra is not installed; the message says how to install it.

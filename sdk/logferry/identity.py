@@ -19,8 +19,6 @@ from typing import NamedTuple, TypeAlias
 
 PARENT = "LOGFERRY_PARENT"
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-
-
 # As `os.urandom`, or `random.Random(seed).randbytes` in a test.
 RandomBytes: TypeAlias = Callable[[int], bytes]
 
@@ -85,7 +83,7 @@ def resolve(
     import hashlib  # noqa: PLC0415 - most runs have no ranks
 
     digest = hashlib.sha256("\0".join([experiment_id, *program, str(ordinal)]).encode()).digest()
-    mark = "".join(_ALPHABET[byte % 32] for byte in digest[:10])
+    mark = short_id(lambda length: digest[:length])
     return Identity(f"{_job_stamp(env)}-{mark}", rank, group, derived=True)
 
 

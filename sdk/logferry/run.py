@@ -67,19 +67,18 @@ class Run(Logger):
     """
 
     __slots__ = (
-        *(
-            "_began_in",
-            "_began_s",
-            "_clock",
-            "_document",
-            "_finished",
-            "_hooks",
-            "_lock",
-            "_member",
-            "_pid",
-            "_producer",
-        ),
-        *("_random_bytes", "_settings"),
+        "_began_in",
+        "_began_s",
+        "_clock",
+        "_document",
+        "_finished",
+        "_hooks",
+        "_lock",
+        "_member",
+        "_pid",
+        "_producer",
+        "_random_bytes",
+        "_settings",
     )
 
     def __init__(
@@ -94,13 +93,8 @@ class Run(Logger):
         hot = Hot()
         hot.clock, hot.level = clock, member.level
         super().__init__(hot, {})
-        self._member, self._settings, self._clock, self._random_bytes, self._hooks = (
-            member,
-            settings,
-            clock,
-            random_bytes,
-            hooks,
-        )
+        self._member, self._settings = member, settings
+        self._clock, self._random_bytes, self._hooks = clock, random_bytes, hooks
         self._finished, self._pid, self._began_in = False, os.getpid(), os.getpid()
         self._began_s = monotonic()  # how long it takes is not a question to a clock that may be set
         self._lock = Lock()

@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     node_dir: Path
     home: Path
     agent: str | None = None  # ZeroMQ address; None: the socket in the node directory
-    store: str | None = None  # URL or path of the results store; None: see design of the default
+    store: str | None = None  # URL or path of the results store; None: in the home
     level: int = DEBUG
     run_id: str | None = None
     spool_bytes: int = 64 << 20
