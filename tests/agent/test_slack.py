@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from logferry_agent import slack, upkeep
 from logferry_agent.answers import resident_bytes
 from logferry_agent.slack import Slack, give_back, share_one_heap
+from support.agents import AgentProcess, wait_for
+from support.deadproducer import producer
 from support.writerrig import rig
 
 MUCH = 1 << 20
@@ -73,6 +76,24 @@ print(full - resident_bytes())
 def test_memory_that_is_free_at_the_end_of_a_threads_heap_goes_back_too() -> None:
     said = subprocess.run([sys.executable, "-c", OF_A_THREAD], check=True, capture_output=True)
     assert int(said.stdout) > 25 << 20
+
+
+@needs_glibc
+def test_an_agents_threads_have_no_heaps_of_their_own(node_dir: Path, home: Path) -> None:
+    node_dir.mkdir(mode=0o700)
+    producer(node_dir / "spool", "aaaaaaaa", 100)
+    with AgentProcess(node_dir, home) as agent:
+        wait_for(lambda: not (node_dir / "spool" / "aaaaaaaa").exists())
+        assert not list(reserved(agent.pid))
+
+
+def reserved(pid: int) -> Iterator[str]:
+    """Yield the memory that glibc reserves for the heaps of threads: what is left of 64 MiB each."""
+    for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
+        span, allowed = line.split()[:2]
+        start, end = (int(part, 16) for part in span.split("-"))
+        if allowed == "---p" and end % (64 << 20) == 0 and end - start > 32 << 20:
+            yield line
 
 
 def test_without_such_a_function_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
