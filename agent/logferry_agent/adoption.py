@@ -156,9 +156,8 @@ class Adoption:
         """Say whether a look would find what the last one did: no name came or went, and all who were there live."""
         if self._stamp is None or self._tasks or self._sealed or self._producers.ending:
             return False
-        if not self._producers.unsealed <= self._exits.living():
+        if not self._exits.all_live(self._producers.unsealed, self._producers.added):
             return False
-        # The kernel knows it without a look at the disk: a thread to ask it costs thirty times what the question does.
         return stamp(self._root) == self._stamp
 
     async def finish(self) -> None:

@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import struct
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +40,8 @@ class Exits:
         self._watched: dict[Process, tuple[str, ...]] = {}  # a set of one takes four times as much
         self._of: dict[int, Process] = {}  # by descriptor, until the process ends
         self._living: set[str] = set()
+        self._left = 0  # goes up whenever some are not among the living any more
+        self._all_lived = -1, -1  # how many had come and left when all were last seen to live
         self._blamed: dict[int, int] = {}  # cgroup → the last of its kills that is some producer's end
 
     def watch(self, producer: str, about: dict[str, Any]) -> None:
@@ -67,6 +70,7 @@ class Exits:
     def forget(self, producer: str, about: dict[str, Any]) -> None:
         process = _process(about)
         self._living.discard(producer)
+        self._left += 1
         if process not in self._descriptors:
             return
         self._watched[process] = tuple(name for name in self._watched[process] if name != producer)
@@ -82,7 +86,17 @@ class Exits:
             for fd, _ in self._ended.poll(0):
                 self._ended.unregister(fd)
                 self._living.difference_update(self._watched[self._of.pop(fd)])
+                self._left += 1
         return self._living
+
+    def all_live(self, producers: AbstractSet[str], added: int) -> bool:
+        """Say whether all of them certainly live; `added` goes up with each that becomes one of them."""
+        living, changes = self.living(), (added, self._left)
+        # A thousand names are work several times a second, and the same where nobody came or left since.
+        if self._all_lived != changes and not producers <= living:
+            return False
+        self._all_lived = changes
+        return True
 
     def close(self) -> None:
         if self._ended:

@@ -139,6 +139,7 @@ class Producers:
         self._fresh: set[str] = set()
         self._old: set[str] = set()
         self.connected = 0
+        self.added = 0  # goes up with each that becomes known
         # Kept, because a thousand rows are much to look through several times a second.
         self.unsealed: set[str] = set()
         self.ending: set[str] = set()  # those of them that said their end
@@ -327,6 +328,7 @@ class Producers:
 
     def _add(self, one: Producer) -> None:
         self._rows[one.id] = one
+        self.added += 1
         if not one.sealed:
             self.unsealed.add(one.id)
             self._living[one.run] += 1

@@ -1,7 +1,7 @@
 """One look at the directory of spools: whose lock is free, who lives and is not known yet, what cannot be read.
 
-Blocking; runs on an executor. What a crash left half made or half deleted holds no events and is cleared away in
-passing.
+Blocking, but for `stamp`; runs on an executor. What a crash left half made or half deleted holds no events and is
+cleared away in passing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def look(root: Path, busy: set[str], known: set[str]) -> Seen:
 
 
 def stamp(root: Path) -> int | None:
-    """Return what is another with every name that comes or goes; None so soon after one that the next may not show."""
+    """Return what is another with every name that comes or goes; None so soon after one that the next may not show.
+
+    The kernel knows it without a look at the disk: a thread to ask it costs far more than the question does.
+    """
     changed_ns = os.stat(root).st_mtime_ns
     return None if abs(time.time_ns() - changed_ns) < _TICKS_NS else changed_ns
 

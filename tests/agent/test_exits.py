@@ -111,6 +111,20 @@ def test_who_certainly_lives_is_known_of_all_at_once_until_one_dies(exits: Exits
         assert exits.living() == set()
 
 
+def test_that_all_live_is_asked_anew_once_one_came_or_left(exits: Exits) -> None:
+    with job("pass") as first, job("pass") as second:
+        exits.watch("first", about(first.pid))
+        assert exits.all_live({"first"}, 1)
+        assert not exits.all_live({"first", "second"}, 2)
+        exits.watch("second", about(second.pid))
+        assert exits.all_live({"first", "second"}, 2)
+        end(first)
+        assert not exits.all_live({"first", "second"}, 2)
+        assert exits.all_live({"second"}, 2)
+        exits.forget("second", about(second.pid))
+        assert not exits.all_live({"second"}, 2)
+
+
 def test_a_process_that_took_the_number_of_another_is_not_taken_for_it(exits: Exits) -> None:
     with job("") as process:
         other = about(process.pid) | {"pid_start": 1}

@@ -14,6 +14,7 @@ import pytest
 from logferry.events import END
 from logferry_agent import adoption as looking
 from logferry_agent.adoption import Adoption
+from logferry_agent.producers import Refused
 from logferry_agent.spools import Seen, look, stamp
 from support.adopting import numbers, play, seals
 from support.deadproducer import producer
@@ -122,6 +123,21 @@ def test_a_newcomer_after_a_quiet_time_is_noticed_within_a_second_of_its_start(
         for process in processes:
             process.kill()
             process.wait(20)
+
+
+def test_one_that_came_without_a_spool_ends_the_quiet(
+    root: Path, living: subprocess.Popen[str], tried: list[set[str]]
+) -> None:
+    async def scene(built: Intake, adoption: Adoption) -> None:
+        await quiet(adoption, tried)
+        (one,) = built.producers
+        assert not isinstance(built.producers.introduce(B, {**one.about, "pid": 2**22 + 1, "spool": "memory"}), Refused)
+        before = len(tried)
+        for _look in range(3):
+            await adoption.look()
+        assert len(tried) > before
+
+    play(root, scene)
 
 
 def test_one_that_came_and_died_in_a_quiet_time_is_adopted_with_the_next_look(
