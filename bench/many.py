@@ -12,10 +12,11 @@ from typing import NamedTuple
 from measure import percentile
 from node import BenchNode
 
-# Says a line per process when all are there, and again, with what it has shed, when one has logged: each byte of the
-# input has one process wake up ten times a second, and log so many events each time.
+# All is loaded before the forks, as by a program that logs itself. Says a line per process when all are there, and
+# again, with what it has shed, when one has logged: each byte of the input has one process wake up ten times a second,
+# and log so many events each time.
 PROCESSES = """
-import os, sys, time, logferry
+import os, sys, time, logferry, logferry.shipper
 count, seconds = int(sys.argv[1]), float(sys.argv[2])
 children = []
 for number in range(count):
@@ -31,7 +32,6 @@ for number in range(count):
                 for _ in range(at_once[0]):
                     run.info("EpochEnd", sent_ns=time.time_ns(), epoch=step, batch=42, loss=0.94, phase="train")
             os.write(1, b"%d\\n" % run.flush(until="spooled").shed)
-        run.finish()
         os._exit(0)
     children.append(pid)
 os.close(0)
@@ -99,6 +99,8 @@ class Many:
         return Logged(seen.shed, waits_ms, seen.agent_s / len(waits_ms) * 1e6)
 
     def close(self) -> None:
+        """End all of them as if the node lost its power: an end in good order takes half a minute, and nobody asks."""
+        self.node.kill_agent()
         self._processes.communicate()
         self.node.close()
 

@@ -142,7 +142,6 @@ class Backend(NamedTuple):
     ask_by_hand: Callable[[str, str], list[Any]]
     column: Callable[[str, str], str]  # SQL of a value of a section
     number: str  # SQL that makes it a number
-    rounds: int  # of loading, until the least of them hardly changes
 
     def top(self) -> str:
         """Return what somebody would write for the filtered top 50."""
@@ -197,7 +196,7 @@ def sqlite(root: Path) -> Backend:
     def column(section: str, name: str) -> str:
         return f"json_extract(r.{section}, '$.{name}')"
 
-    return Backend("SQLite", names.__next__, time.process_time, load_by_hand, ask, column, "{}", rounds=3)
+    return Backend("SQLite", names.__next__, time.process_time, load_by_hand, ask, column, "{}")
 
 
 def postgresql(server: postgres.Server) -> Backend:
@@ -209,14 +208,14 @@ def postgresql(server: postgres.Server) -> Backend:
         return f"r.{section} ->> '{name}'"
 
     number = "({})::float8"
-    return Backend("PostgreSQL", server.fresh_url, time.perf_counter, copy_by_hand, ask, column, number, rounds=2)
+    return Backend("PostgreSQL", server.fresh_url, time.perf_counter, copy_by_hand, ask, column, number)
 
 
 def measured(backend: Backend, home: Home, number: int) -> Iterator[Figure]:
     by_hand = ours = float("inf")
     url = ""
     # In turn, because a disk is fast and slow by minutes.
-    for _ in range(backend.rounds if number <= 100_000 else 1):
+    for _ in range(2 if number <= 100_000 else 1):
         url = backend.fresh()
         by_hand = min(by_hand, least(backend.clock, partial(backend.load_by_hand, url, home)))
         url = backend.fresh()
