@@ -91,6 +91,7 @@ def test_an_agent_that_waits_for_its_journal_answers_once_that_is_held(
 
     async def scene(agent: Agent, one: Client) -> None:
         await one.greet(A, spool="memory", pid=os.getpid())
+        await until(lambda: agent._journal.durable and not agent._journal.queued_bytes)  # else the batch finds no room
         fs.hang()
         await one.say(batch(A, 1))
         await until(fs.hangs.is_set)
