@@ -24,9 +24,19 @@ def scratch() -> Path:
 
 def _give_up(path: Path) -> None:
     """Remove a directory, and before it whoever an interrupted process leaves behind: a job would make it anew."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in map(int, children.read_text().split()):
+    for pid in _children("self"):
+        for job in _children(pid):
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                os.kill(int(job), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(int(pid), 0)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _children(pid: str) -> list[str]:
+    found: list[str] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that ended
+            found += children.read_text().split()
+    return found

@@ -51,7 +51,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[], list[Figure]]]
         os.sync()  # what the disk still has to do would be seen in what is measured next
 
     return {
-        "crowd": lambda: crowd.figures(few, 4 if not options.quick else 2, 1_000 // scale, prepare),
+        "crowd": lambda: crowd.figures(few, 2 if options.quick else 4, 1_000 // scale, prepare),
         "calls": lambda: calls.figures(many, 10_000_000 // scale),
         "peers": lambda: peers.figures(options.peers, few),
         "startup": lambda: startup.figures(few, 10 / scale),

@@ -75,7 +75,8 @@ class Backlog:
         while count < len(self._queue) and size < limit_bytes:
             size += len(self._queue[count].payload)
             count += 1
-        records, self._queue = self._queue[:count], self._queue[count:]
+        records = self._queue[:count]
+        del self._queue[:count]
         self._hold(-size)
         self._unsaved.extend(record.position for record in records)
         return records

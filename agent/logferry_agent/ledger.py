@@ -6,8 +6,8 @@ opening the journal reads one file and not the backlog (see segment.py).
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgpack
@@ -61,6 +61,8 @@ class Ledger:
             raise ValueError(f"no ledger: {error}") from error
         if not isinstance(found.agent_next, int) or not all(map(_is_sound, found.rows.values())):
             raise ValueError("no ledger: a value is of a wrong type")
+        for row in found.rows.values():
+            row.about = row.about and _shared(row.about)
         return found
 
     def dump(self) -> dict[str, Any]:
@@ -113,7 +115,13 @@ def about_of(payload: bytes) -> dict[str, Any] | None:
 
 def _shared(about: dict[str, Any]) -> dict[str, Any]:
     """Return the same without texts that others hold too: a node's producers differ in few."""
-    return about | {key: sys.intern(about[key]) for key in _COMMON if isinstance(about.get(key), str)}
+    return about | {key: _kept(about[key]) for key in _COMMON if isinstance(about.get(key), str)}
+
+
+@lru_cache(256)
+def _kept(text: str) -> str:
+    """Return the first of equal texts."""
+    return text
 
 
 def _is_about(found: Any) -> bool:

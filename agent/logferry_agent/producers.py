@@ -132,7 +132,7 @@ class Producers:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._rows: dict[str, Producer] = {}
-        self._living: Counter[Run] = Counter()  # how many of each run are not sealed
+        self._unsealed_of: Counter[Run] = Counter()  # how many of each run are not sealed
         self._changed: set[str] = set()
         # In a crowd, those of whom more is durable than they were told, since this tick of `age` or the one before:
         # one ack that says written too costs the agent and the job half of what two do.
@@ -173,7 +173,7 @@ class Producers:
 
     def alive(self, experiment_id: str, run_id: str) -> bool:
         """Say whether a producer of the run is not sealed yet."""
-        return (experiment_id, run_id) in self._living
+        return (experiment_id, run_id) in self._unsealed_of
 
     def introduce(self, producer: str, about: dict[str, Any]) -> Entry | Refused | None:
         """Take in who a producer is; return what to append the first time."""
@@ -317,9 +317,9 @@ class Producers:
             one.sealed = True
             self.unsealed.discard(one.id)
             self.ending.discard(one.id)
-            self._living[one.run] -= 1
-            if not self._living[one.run]:
-                del self._living[one.run]
+            self._unsealed_of[one.run] -= 1
+            if not self._unsealed_of[one.run]:
+                del self._unsealed_of[one.run]
 
     def retire(self, one: Producer) -> None:
         del self._rows[one.id]
@@ -331,6 +331,6 @@ class Producers:
         self.added += 1
         if not one.sealed:
             self.unsealed.add(one.id)
-            self._living[one.run] += 1
+            self._unsealed_of[one.run] += 1
             if one.end:
                 self.ending.add(one.id)

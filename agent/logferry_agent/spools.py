@@ -50,7 +50,8 @@ def look(root: Path, busy: set[str], known: set[str]) -> Seen:
 def stamp(root: Path) -> int | None:
     """Return what is another with every name that comes or goes; None so soon after one that the next may not show.
 
-    The kernel knows it without a look at the disk: a thread to ask it costs far more than the question does.
+    Of a local file system, which shared memory asks for, the kernel knows it without a look at the disk: to have a
+    thread ask costs far more than the question does.
     """
     changed_ns = os.stat(root).st_mtime_ns
     return None if abs(time.time_ns() - changed_ns) < _TICKS_NS else changed_ns

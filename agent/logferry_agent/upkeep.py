@@ -84,6 +84,7 @@ class Upkeep:
                         await self._call(give_back)
 
     async def _drop_idle(self) -> None:
+        """Let silent outputs go. No frame that waits for minutes may keep the last of them."""
         for output in self._writer.forget_idle(_REST_S):
             await output.rest()
 

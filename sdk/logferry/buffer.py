@@ -58,7 +58,7 @@ class Buffer:
     def __init__(self, directory: Path | None, capacity: int, hot: Hot) -> None:
         from logferry.segments import Segments  # noqa: PLC0415 - with ctypes, of which readers have no use
 
-        self._hot = hot
+        self._hot, self.capacity = hot, capacity
         self._segments = Segments(directory, capacity)
         self.head = HeadPage(directory)
         self._lock = Lock()

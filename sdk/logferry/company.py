@@ -16,11 +16,11 @@ from logferry.spool import lock_holder
 _ALONE_S = 0.005
 # A batch costs the agent several hand-overs and syncs, whose work and interrupts are taken from the same processors as
 # the jobs' own; what comes together costs little more. So some ship together, at moments of the clock. These times
-# divide each other: who has not seen the last ones come still meets the others.
+# divide each other, and so do the shares of them: who has not seen the last ones come still meets the others.
 _TWO_S, _FOUR_S, _LONG_S = 0.125, 0.25, 0.5
 _TOGETHER = 16
-# Some seven hundred that gather for so long are as many as an agent on two cores serves without delay.
-_CROWD_SHARE_S, _LONGEST_S = 0.75 / 1000, 0.75
+# More than so many that gather for half a second are more than an agent on two cores serves without delay.
+_CROWD, _LONGEST_S = 700, 0.75
 # Where the file system does not count them, no more are looked for: whoever has so many neighbours gathers for long.
 _MANY = 16
 # To look takes a sixth of what a batch costs the job, so no more than one batch in so many has it looked.
@@ -40,7 +40,7 @@ class Company:
         if now >= self._look_at:
             count = producers(self._node)
             self._batch_s = batch_s(count)
-            moments = max(1, count // _TOGETHER)
+            moments = 1 << max(0, (count // _TOGETHER).bit_length() - 1)
             self._phase_s = self._share % moments / moments * self._batch_s
             self._look_at = now + max(_LOOK_S, _BATCHES * self._batch_s)
         return (int((now - self._phase_s) / self._batch_s) + 1) * self._batch_s + self._phase_s
@@ -66,7 +66,7 @@ def batch_s(producers: int) -> float:
     """Return for how long a producer gathers events, in seconds, where its node has so many producers."""
     if producers < 5:
         return _ALONE_S if producers < 2 else _TWO_S if producers == 2 else _FOUR_S
-    return min(max(_LONG_S, _CROWD_SHARE_S * producers), _LONGEST_S)
+    return _LONG_S if producers <= _CROWD else _LONGEST_S
 
 
 def has_agent(node: NodeDir) -> bool:

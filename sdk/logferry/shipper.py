@@ -91,11 +91,10 @@ class Shipper:
         self._patience_s = _PATIENCE_S
         self._hello_at = self._batch_at = self._waiting_since = self._paused_until = 0.0
         self._told = self._welcomed = self._rested = False  # rested: slept, and nothing happened
-        self._sleeps = 0
         self._flushes: list[Flush] = []
         self._requests: list[Flush] = []
         self._tasks: deque[tuple[Callable[[], None], threading.Event]] = deque()
-        self._stopping = False
+        self._stopping, self._sleeps = False, 0
         self._ended = threading.Event()
         self._bell = Bell()
         self.wake = buffer.wake = self._bell.ring
@@ -288,10 +287,12 @@ class Shipper:
         return heard
 
     def _on_welcome(self, frame: wire.Welcome) -> None:
-        # While greeted it answers a greeting before the last, and knows nothing of what was shipped since: an ack.
-        found = (self._greeted and frame.expected <= self._buffer.next_number) or self._buffer.rewind(frame.expected)
-        self._greeted, self._welcomed, self._window = True, True, max(frame.window, 1)
-        self._waiting_since = monotonic()
+        # Whoever is greeted said this hello before what it shipped since, of which the answer knows nothing: an ack.
+        is_late = self._greeted and frame.expected <= self._buffer.next_number
+        found = is_late or self._buffer.rewind(frame.expected)
+        self._greeted = self._welcomed = True
+        # A small spool would fill before acks are looked for that nobody waits for.
+        self._window, self._waiting_since = max(1, min(frame.window, self._buffer.capacity // 4)), monotonic()
         self._on_level(frame)
         self._progress(frame.expected - 1, frame.written)
         if not found:

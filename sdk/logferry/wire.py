@@ -13,8 +13,9 @@ Layout (version 1)::
                                                       once, or (true) written: asks for a checkpoint of the run's files
     agent → producer
       welcome [1, producer, expected, level, window, written]   answer to hello: the number after the last that is
-                                                      durable (what comes again is acked again), level in force or
-                                                      nil, bytes that may be unacked, number written through
+                                                      durable (what comes again is acked again; whoever was answered
+                                                      before takes it as an ack), level in force or nil, bytes that
+                                                      may be unacked, number written through
       ack    [1, producer, durable, written]          cumulative event numbers
       nack   [1, producer, expected, reason]          go back to `expected`; reason "expected" | "full" | "malformed"
       who    [1, producer]                            a batch came from an unknown producer: say hello

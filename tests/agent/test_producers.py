@@ -6,6 +6,7 @@ import random
 import zlib
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,8 @@ def test_what_is_constant_for_a_producer_is_kept_once() -> None:
     first, second = producers
     assert first.about is ledger.rows[A].about
     assert first.about["host"] is second.about["host"]
+    later = Ledger.load(msgpack.unpackb(msgpack.packb(ledger.dump()))).rows
+    assert later[A].about["host"] is later["b" * 8].about["host"] is first.about["host"]
 
 
 def test_there_are_news_for_as_long_as_one_was_not_told() -> None:

@@ -98,15 +98,16 @@ class ProducersModel(RuleBasedStateMachine):
                 self.frames.append((job.batch(job.next, last), job.identity))
                 job.next = last + 1
 
-    @rule(name=st.sampled_from(NAMES), anew=st.booleans())
-    def say_hello(self, name: str, anew: bool) -> None:
+    @rule(name=st.sampled_from(NAMES), anew=st.booleans(), stays=st.booleans())
+    def say_hello(self, name: str, anew: bool, stays: bool) -> None:
+        """Greet, and ship on only once it is answered; or, to be roused by the agent, at once."""
         job = self.jobs[name]
         if job.is_gone:
             return
         if anew or not job.identity:
             self.connections += 1
             job.identity = b"%d" % self.connections
-        job.is_greeted = False
+        job.is_greeted = job.is_greeted and stays and not anew
         self.frames.append((wire.Hello(name, job.acked, ABOUT | {"run_id": name}), job.identity))
 
     @precondition(lambda self: self.answers)
@@ -251,7 +252,7 @@ class ProducersModel(RuleBasedStateMachine):
         for _ in range(200):
             for name, job in self.jobs.items():
                 if not job.is_greeted or job.next > job.logged:
-                    self.say_hello(name, anew=False)
+                    self.say_hello(name, anew=False, stays=False)
                 self._ship(name, [4])
             for step in (self.frame_arrives, self.answer_arrives):
                 while self.frames if step == self.frame_arrives else self.answers:

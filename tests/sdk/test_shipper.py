@@ -54,6 +54,21 @@ def test_the_first_event_after_a_pause_ships_at_once(run: Run, agent: FakeAgent)
     assert min(waits) < 0.05
 
 
+def test_a_small_spool_does_not_fill_while_acks_are_there(
+    agent: FakeAgent, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper, "_NEWS_S", 60.0)
+    (root / "small.toml").write_text("spool_bytes = 262144\n")
+    monkeypatch.setenv("LOGFERRY_CONFIG", str(root / "small.toml"))
+    with logferry.init("exp", run_id="r") as run:
+        for number in range(100):
+            for _ in range(20):
+                run.info("Tick", text="x" * 500)
+            run.info(f"Turn{number}")
+            agent.until(lambda number=number: f"Turn{number}" in agent.names)
+        assert run.flush().shed == 0
+
+
 def test_a_quiet_producer_sends_nothing(run: Run, agent: FakeAgent) -> None:
     agent.listen(0.3)
     before = len(agent.frames)
@@ -300,9 +315,8 @@ def test_in_company_acks_that_nobody_waits_for_are_read_several_at_once(
 
     monkeypatch.setattr(dealer.Dealer, "received", counted)
     monkeypatch.setattr(shipper, "_NEWS_S", 1.0)
-    monkeypatch.setattr(
-        Company, "next_batch_at", lambda _, now: now + 0.02
-    )  # of so many batches some come within that, however slowly
+    # Of so many batches some come within that, however slowly.
+    monkeypatch.setattr(Company, "next_batch_at", lambda _, now: now + 0.02)
 
     def read_many() -> bool:
         in_company.info("Tick")
