@@ -142,7 +142,8 @@ class Buffer:
             self._segments.live.append(new)
             self._show(new)
             passed("roll.shown")
-            self._mark = max(self._mark, self._fill_mark())
+            # There will be no other one for the run's last records.
+            self._mark = FULL if self._segments.disk_is_full() else max(self._mark, self._fill_mark())
             self._set_threshold()
             self.wake()
             return True

@@ -1,7 +1,8 @@
 """The segments of one spool, oldest first, and a spare one that is prepared ahead of the calls.
 
 Promises: all segments together never pass the spool's capacity (beside it is a reserve for a run's last records); a
-segment is allocated only while its file system keeps a tenth free; names are in the order of use.
+segment is allocated only while its file system keeps a tenth free, and a run whose disk is full has its last records in
+the spare; names are in the order of use.
 """
 
 from __future__ import annotations
@@ -73,6 +74,17 @@ class Segments:
             spare.close()  # names are in the order of use: one that is passed over must not be used later
             return None
         return spare
+
+    def disk_is_full(self) -> bool:
+        """Say whether there is no room for the smallest segment; who logs waits for no network to tell."""
+        if self._directory is None or self._written:
+            return False
+        try:
+            found = os.statvfs(self._directory)
+        except OSError as error:
+            let_through(error)
+            return True
+        return found.f_bavail * found.f_frsize < MIN_SEGMENT_BYTES
 
     def give_back(self, spare: Segment | None) -> None:
         self._spare = spare

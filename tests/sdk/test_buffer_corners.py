@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +97,23 @@ def test_a_full_spool_still_takes_how_the_run_ended(root: Path) -> None:
     logged.buffer.close()
     assert _names(root)[-2:] == [RESULT, END]
     assert DEBUG not in read_head(root).shed
+
+
+def test_on_a_full_disk_a_spool_still_takes_how_the_run_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = Logged(root, capacity=1 << 20)
+    logged.buffer.prepare()
+    full = SimpleNamespace(f_bavail=0, f_frsize=4096, f_blocks=1000)
+    monkeypatch.setattr("os.statvfs", lambda _: full)
+    while not logged.buffer.head.shed_counts().get(50):
+        logged.run.critical("Tick", ballast=BALLAST)
+    for kind in (RESULT, END):
+        for _ in range(1000):
+            logged.buffer.prepare()
+            logged.run.critical("Tick", ballast=BALLAST)
+        _system(logged.buffer, kind, ballast=5 * BALLAST)
+    logged.buffer.close()
+    assert _names(root)[-2:] == [RESULT, END]
+    assert read_head(root).shed[50] == 2001
 
 
 def test_what_came_in_the_middle_of_a_roll_and_finds_no_room_at_the_end_is_counted(root: Path) -> None:
