@@ -34,7 +34,7 @@ class BenchNode:
 
     def __init__(self) -> None:
         self.root = scratch()
-        self.config(f"spool_bytes = {1 << 30}\n")
+        self.config("")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("LOGFERRY_")}
         self.env |= {
             "LOGFERRY_NODE_DIR": str(self.root / "node"),

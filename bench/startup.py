@@ -80,7 +80,7 @@ def _run_ms(command: list[str], env: dict[str, str]) -> float:
 def prepare(gib: float) -> BenchNode:
     """Make a node directory whose journal holds that much, none of which can be written."""
     node = BenchNode()
-    node.config("spool_bytes = 67108864\n[agent]\njournal_bytes = 68719476736\n")
+    node.config("[agent]\njournal_bytes = 68719476736\n")
     _fill_journal(node.node.journal, int(gib * (1 << 30)))
     (node.root / "home").mkdir()
     (node.root / "home" / "logs").write_text("")  # in the way

@@ -31,6 +31,7 @@ def beside_peers(events: int, debian: Path) -> list[Figure]:
 
 
 def _figures(node: BenchNode, events: int) -> list[Figure]:
+    node.config(f"spool_bytes = {1 << 30}\n")  # all events lie there before the agent starts
     producers = node.fill(PRODUCERS, events)
     payloads, tag = _spooled(node)
     total = PRODUCERS * events
